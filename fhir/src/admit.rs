@@ -11,16 +11,20 @@
 //! is a true one (a client writes in the time of the patient's record, which is shifted), and a name that is written
 //! in the letters of a code.
 mod ages;
+mod coded;
 mod lists;
+mod units;
 
 use crate::consent::{self, OptOut};
 use crate::json::{Json, Object};
 use crate::r4::{ByName, Field, Kind, Place, Primitive, R4, Shape};
+use crate::store::ResourceType;
 use crate::subscription::{BACKPORT, SUBSCRIPTION, topic};
 use ages::{TOO_OLD, is_of_ages, is_old};
-use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS};
+use coded::{coding, is_loinc, is_told_by_codes, unit};
+use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS, WORDS};
 use std::sync::LazyLock;
-use types::Code;
+use types::DeviceId;
 
 /// Elements that are told of one resource; one with more is refused just the same.
 pub const MAX_TOLD: usize = 100;
@@ -81,13 +85,15 @@ impl Holding {
         judge.told
     }
 
-    /// Whether a client may choose that id for a new resource: a random UUID, which says nothing. What the mesh draws looks
-    /// otherwise, so that nobody takes an id before a facility does.
+    /// Whether a client may choose that id for a new resource of a type. In a region it is a random UUID, which says nothing;
+    /// what the mesh draws looks otherwise, so that nobody takes an id before a facility does. At a facility a Device has the
+    /// name of the device, so that nobody takes a name before a device has it.
     #[must_use]
-    pub fn takes_id(&self, id: &str) -> bool {
+    pub fn takes_id(&self, kind: ResourceType, id: &str) -> bool {
+        let is_a_name = || kind == ResourceType::Device && id.parse::<DeviceId>().is_ok();
         match self {
             Self::Pseudonymous { .. } => is_random(id),
-            Self::Identified => true,
+            Self::Identified => is_random(id) || !is_a_name(),
         }
     }
 }
@@ -247,6 +253,9 @@ impl Judge {
 
     /// Rules over several elements of one data type; what is refused here is not looked into.
     fn fits(&mut self, shape: &Shape, object: &Object<'_>, at: &Place<'_>) -> bool {
+        if shape.name == "CodeableConcept" && !is_told_by_codes(object) && object.has("coding") {
+            self.refuse(&at.element("text"), WORDS);
+        }
         let problem = match shape.name.as_str() {
             "Coding" => coding(object),
             "Identifier" => identifier(object),
@@ -332,42 +341,6 @@ fn primitive(kind: Primitive, text: &str) -> Option<&'static str> {
     (!fits).then_some("the value is none that is taken")
 }
 
-/// A code of a standard's system, in the form that the system gives its codes, without words but those that are known
-/// for it.
-fn coding(object: &Object<'_>) -> Option<&'static str> {
-    let Some(system) = object.text("system") else {
-        return Some("a code is taken with its system");
-    };
-    if !SYSTEMS.iter().any(|known| is_below(system, known)) {
-        return Some("codes are taken of standards' systems alone");
-    }
-    let code = object.text("code").unwrap_or_default();
-    let has_form = match system {
-        "http://loinc.org" => is_loinc(code),
-        "http://snomed.info/sct" => is_digits(code, 18),
-        "http://www.nlm.nih.gov/research/umls/rxnorm" => is_digits(code, 8),
-        _ => true,
-    };
-    if !has_form {
-        return Some("the code is none of its system");
-    }
-    let known = Code::of(system, code)
-        .ok()
-        .map(|known| known.info().display);
-    let display = object.text("display");
-    (display.is_some() && display != known).then_some("a code is taken without words beside it")
-}
-
-/// A number and its check digit, behind the letters of a part or an answer.
-fn is_loinc(code: &str) -> bool {
-    let code = code
-        .strip_prefix("LP")
-        .or(code.strip_prefix("LA"))
-        .unwrap_or(code);
-    code.split_once('-')
-        .is_some_and(|(number, check)| is_digits(number, 7) && is_digits(check, 1))
-}
-
 fn is_digits(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -392,18 +365,6 @@ fn extension(object: &Object<'_>) -> Option<&'static str> {
         .text("url")
         .is_some_and(|url| EXTENSIONS.contains(&url));
     (!known).then_some("an extension is taken only where it is known here")
-}
-
-/// `unit` is free text; it may repeat the code, which is one of a standard's system.
-fn unit(object: &Object<'_>) -> Option<&'static str> {
-    let (unit, code) = (object.text("unit"), object.text("code"));
-    let known = |system: &str| SYSTEMS.iter().any(|known| is_below(system, known));
-    let fits = match (object.text("system"), code) {
-        (None, None) => unit.is_none(),
-        (Some(system), Some(_)) => known(system) && unit.is_none_or(|unit| Some(unit) == code),
-        (system, _) => unit.is_none() && code.is_none() && system.is_none_or(known),
-    };
-    (!fits).then_some("a unit is taken by its code and system, which the text beside it repeats")
 }
 
 /// Whether a URI is that one, or below it.

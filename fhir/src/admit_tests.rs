@@ -42,6 +42,25 @@ fn a_coded_finding_about_a_pseudonym_is_taken() {
                 "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown",
             }]},
         }),
+        json!({
+            "resourceType": "Observation", "status": "final",
+            "code": {"coding": [{"system": "http://loinc.org", "code": "8480-6"}]},
+            "valueQuantity": {"value": 120, "unit": "mmHg", "system": "http://unitsofmeasure.org", "code": "mm[Hg]"},
+        }),
+        json!({
+            "resourceType": "Observation", "status": "final",
+            "category": [{
+                "coding": [{
+                    "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+                    "code": "vital-signs", "display": "vital signs",
+                }],
+                "text": "Vital Signs",
+            }],
+            "code": {
+                "coding": [{"system": "http://loinc.org", "code": "8480-6", "display": "Systolic blood pressure"}],
+                "text": "Systolic blood pressure",
+            },
+        }),
         json!({"resourceType": "Patient", "gender": "female", "birthDate": "1950", "deceasedBoolean": true}),
         json!({
             "resourceType": "Observation", "status": "final",
@@ -138,12 +157,37 @@ const HIDDEN: &[(&str, &str)] = &[
         r#"{"valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "8867-4", "display": "Ada"}]}}"#,
         "value.coding[0]",
     ),
+    // The name of another code, of an unknown one, with a word more, and beside no code that it is of.
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "8867-4", "display": "Systolic blood pressure"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "ada", "display": "Vital Signs"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs", "display": "Vital Signs of Ada"}]}}"#,
+        "value.coding[0]",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}], "text": "Ada"}}"#,
+        "value.text",
+    ),
+    (
+        r#"{"valueCodeableConcept": {"coding": [{"system": "http://snomed.info/sct", "code": "38341003"}], "text": "Heart rate"}}"#,
+        "value.text",
+    ),
     (
         r#"{"valueQuantity": {"value": 1, "unit": "of Ada"}}"#,
         "value",
     ),
     (
         r#"{"valueQuantity": {"value": 1, "unit": "Ada", "code": "Ada"}}"#,
+        "value",
+    ),
+    (
+        r#"{"valueQuantity": {"value": 1, "unit": "mmHg", "system": "http://unitsofmeasure.org", "code": "kPa"}}"#,
         "value",
     ),
     (
@@ -275,7 +319,24 @@ fn a_facility_takes_what_is_r4_and_an_id_of_the_mesh_is_nobody_elses() {
             .judge(&Json::parse(&patient).unwrap())
             .is_empty()
     );
-    assert!(Holding::Identified.takes_id("lovelace"));
+    for (kind, id, taken) in [
+        (ResourceType::Patient, "lovelace", true),
+        // What a device may be called is a device's.
+        (ResourceType::Device, "lovelace", false),
+        (ResourceType::Device, "Pump.7", true),
+        (
+            ResourceType::Device,
+            "a1111111-2222-4333-8444-555555555555",
+            true,
+        ),
+        (
+            ResourceType::Device,
+            "a1111111-2222-1333-8444-555555555555",
+            false,
+        ),
+    ] {
+        assert_eq!(Holding::Identified.takes_id(kind, id), taken, "{id}");
+    }
     for (id, taken) in [
         ("11111111-2222-4333-8444-555555555555", true),
         ("11111111-2222-4333-A444-555555555555", true),
@@ -288,6 +349,6 @@ fn a_facility_takes_what_is_r4_and_an_id_of_the_mesh_is_nobody_elses() {
         ("lovelace", false),
         ("1", false),
     ] {
-        assert_eq!(REGION.takes_id(id), taken, "{id}");
+        assert_eq!(REGION.takes_id(ResourceType::Patient, id), taken, "{id}");
     }
 }

@@ -117,6 +117,18 @@ pub fn is_own(kind: &str, id: &str) -> bool {
     drawn.is_some_and(|drawn| drawn.parse::<Id128>().is_ok())
 }
 
+/// What is left out where several types are gone through and AuditEvent is not named, by `_type` or by the path: those of the
+/// server's own, since each look makes more of them. The one rule of searches of everything and of `$everything`, of exports
+/// by [`is_left_out`], and of the history of everything, which names no type ([`crate::store::Scope::Everything`]).
+pub(crate) fn left_out(is_named: bool) -> Option<Filter> {
+    (!is_named).then(|| Filter::Not(Box::new(Filter::Own)))
+}
+
+/// Whether a resource is left out by [`left_out`].
+pub(crate) fn is_left_out(kind: &str, id: &str, is_named: bool) -> bool {
+    !is_named && is_own(kind, id)
+}
+
 /// The AuditEvent of a row; none where it would not be R4, which no row of this server's makes.
 #[must_use]
 pub fn event(id: FhirId, logged: &Logged<'_>) -> Option<Draft> {

@@ -150,7 +150,7 @@ fn the_id_of_a_row_is_the_same_each_time_and_anothers_is_another() {
     let region = Holding::Pseudonymous { year: 2026 };
     assert!(
         all.iter()
-            .all(|id| is_own(kind.as_str(), id) && !region.takes_id(id))
+            .all(|id| is_own(kind.as_str(), id) && !region.takes_id(kind, id))
     );
 }
 

@@ -3,6 +3,7 @@
 //! The tables are text that `cargo xtask gen-fhir` makes of HL7's definitions; they are read once, when they are first
 //! asked for, so that they cost no time to compile. [`validate`] asks with them whether a text is R4. What this
 //! region may hold is another question, and `crate::validate`'s.
+mod displays;
 mod invariants;
 mod names;
 mod outcome;
@@ -11,6 +12,7 @@ mod primitive;
 mod read;
 mod validate;
 
+pub(crate) use displays::display_of;
 pub use outcome::{Fault, Issue, MAX_ISSUES};
 pub use primitive::Primitive;
 pub use validate::{validate, validate_tree};

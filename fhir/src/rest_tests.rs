@@ -94,6 +94,8 @@ mod bulk_tests;
 mod capability_tests;
 #[path = "rest/conditional_tests.rs"]
 mod conditional_tests;
+#[path = "rest/everything_tests.rs"]
+mod everything_tests;
 #[path = "rest/finding_tests.rs"]
 mod finding_tests;
 #[path = "rest/history_tests.rs"]

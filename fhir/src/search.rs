@@ -197,6 +197,8 @@ pub struct Search {
     pub ignored: Vec<String>,
     /// The parameters that were understood, as they came, without the cursor: for links.
     pub used: Vec<(String, String)>,
+    /// What is before them in a link: the type, or where it is looked for it.
+    pub path: String,
 }
 
 /// Why a search is refused.
@@ -253,6 +255,7 @@ pub fn parse(
         total: false,
         ignored: Vec::new(),
         used: Vec::new(),
+        path: kind.to_string(),
     };
     for (name, value) in pairs {
         let (base, modifier) = name.split_once(':').unwrap_or((name, ""));

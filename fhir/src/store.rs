@@ -34,7 +34,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 pub use storage::{StoreError, StoreErrorKind as Kind};
 use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};
-pub use writing::{Change, Expect, MAX_CHANGES, Transacted, Transaction, Unmet, Written};
+pub use writing::{
+    Change, Expect, MAX_CHANGES, MAX_VERSIONS, Transacted, Transaction, Unmet, Versions, Written,
+};
 pub(crate) use writing::{Current, Plan, Planned, added, plan};
 
 /// Resources in one [`ResourceStore::apply`]: bounds the memory and the length of one transaction.

@@ -331,6 +331,14 @@ impl Slot {
         self.at.lock().stage == Stage::Known
     }
 
+    /// By what the peer has proved who it is.
+    pub(crate) fn identity(&self) -> Option<Arc<str>> {
+        match &self.at.lock().party {
+            Party::Identity(identity) => Some(Arc::clone(identity)),
+            Party::Address(_) => None,
+        }
+    }
+
     /// So many bytes of an answer wait for the peer to read them. When those of its identity together are too many, the
     /// oldest others with such answers have to go.
     pub fn holds_unread(&self, bytes: usize) {

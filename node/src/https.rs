@@ -12,15 +12,17 @@ use axum::{
     http::{HeaderMap, Method},
 };
 use std::{fmt, io, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod connection;
 mod lasting;
+mod long;
 mod unread;
 
 pub use lasting::Lasting;
+use long::LongBodies;
 pub use unread::Unread;
 
 /// Connections at once. A stranger's holds at most its header and body ([`MAX_HEADER_BYTES`],
@@ -71,6 +73,8 @@ pub const MAX_LONG_BODY_BYTES: usize = 2 << 20;
 /// Long bodies in hand at once, of all clients of a listener: what is made of one takes some ten times its bytes. Another
 /// one waits as long as a body may take, and gets 503 then.
 const LONG_BODIES: usize = 4;
+/// Of these so many of one client, so that none keeps all others from theirs.
+const LONG_BODIES_OF_ONE: usize = 2;
 /// Body of a request of a client that is not known: a form with an assertion, with room.
 pub const MAX_STRANGERS_BODY_BYTES: usize = 16 << 10;
 /// Requests in hand may take this long after a stop.
@@ -170,7 +174,7 @@ pub async fn serve(
         admission: Admission::new("https", &LIMITS),
         timeouts: TIMEOUTS,
         clients,
-        long: Arc::new(Semaphore::new(LONG_BODIES)),
+        long: Arc::new(LongBodies::new(LONG_BODIES, LONG_BODIES_OF_ONE)),
     };
     serve_by(&rules, listener, tls.into(), app.into(), stop).await
 }
@@ -181,7 +185,7 @@ struct Rules {
     timeouts: Timeouts,
     clients: Option<Clients>,
     /// Places of long bodies.
-    long: Arc<Semaphore>,
+    long: Arc<LongBodies>,
 }
 
 async fn serve_by(

@@ -50,9 +50,6 @@ const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// How long somebody waits who asks for AuditEvents; and whoever asks so soon after one who waited in vain does not wait, so
 /// that what asks many times, as a batch does, is not held up each time.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// AuditEvents are kept of so many of the last rows of the log. Each is some 4 KiB with what it is found by, so 8 GiB at
-/// most, of which every row of another kind takes its part away. The log keeps all.
-const MAX_KEPT_ROWS: u64 = 2_000_000;
 
 /// How far the events are made.
 #[derive(Clone)]
@@ -111,12 +108,13 @@ struct Rows {
     proof: Option<Id128>,
 }
 
-/// The log of accesses in a ledger, with AuditEvents in a store. The check says whether it can be written; `draw` gives 16
-/// random bytes.
+/// The log of accesses in a ledger, with AuditEvents in a store, of so many of the last rows. The check says whether it can
+/// be written; `draw` gives 16 random bytes.
 pub fn audited(
     (check, ledger, store): (Check, &Ledger, &Arc<dyn ResourceStore>),
     (now, true_times): (TimeSource, &TrueTimes),
     draw: fn() -> [u8; 16],
+    max_kept: u64,
 ) -> (Audited, Kept) {
     let (reads, keeping) = reads(ledger.place().clone(), now.clone(), check);
     let progress = Progress {
@@ -135,7 +133,7 @@ pub fn audited(
         progress: progress.clone(),
         reads: reads.clone(),
         stands: None,
-        max_kept: MAX_KEPT_ROWS,
+        max_kept,
     };
     let audited = Audited {
         reads,

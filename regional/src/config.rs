@@ -74,12 +74,46 @@ pub struct RegionalConfig {
     /// Where notifications of FHIR subscriptions may go.
     #[serde(default)]
     pub subscriptions: SubscriptionsConfig,
+    /// Of how much of the audit log there are AuditEvents.
+    #[serde(default)]
+    pub audit_events: AuditEventsConfig,
     /// Where traces go; nothing is traced when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<TelemetryConfig>,
     /// True only in a mesh on one machine; what is dangerous elsewhere is refused without it.
     #[serde(default)]
     pub local_mesh: bool,
+}
+
+/// Of how much of the audit log there are AuditEvents.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditEventsConfig {
+    /// Of so many of its last rows, of whatever kind; each AuditEvent takes some 4 KiB in the store. The log keeps all rows.
+    pub keep_rows: u64,
+}
+
+/// Fewest rows: some minutes of a busy region.
+const LEAST_KEPT_ROWS: u64 = 1_000;
+/// Most rows, whose AuditEvents take some 400 GiB.
+const MOST_KEPT_ROWS: u64 = 100_000_000;
+
+impl Default for AuditEventsConfig {
+    /// Some 8 GiB at most.
+    fn default() -> Self {
+        Self {
+            keep_rows: 2_000_000,
+        }
+    }
+}
+
+impl AuditEventsConfig {
+    fn problem(self) -> Option<Problem> {
+        let fits = (LEAST_KEPT_ROWS..=MOST_KEPT_ROWS).contains(&self.keep_rows);
+        let says =
+            format!("is a number of rows of the audit log, {LEAST_KEPT_ROWS} to {MOST_KEPT_ROWS}");
+        (!fits).then(|| Problem::new("audit_events.keep_rows", says))
+    }
 }
 
 /// What facilities join by.
@@ -229,6 +263,7 @@ impl Validate for RegionalConfig {
                 .filter_map(|it| directory("enrolment.authority", &it.authority)),
         );
         problems.extend(self.subscriptions.problems());
+        problems.extend(self.audit_events.problem());
         let pair = self.pair.iter();
         problems.extend(pair.flat_map(|pair| pair.problems(&self.store, &listeners)));
         let telemetry = self.telemetry.iter();
@@ -351,6 +386,25 @@ mod tests {
             assert_eq!(found, wrong, "{https} {links}");
         }
     }
+
+    #[test]
+    fn audit_events_are_kept_of_a_number_of_rows_within_bounds() {
+        for (text, rows, problem) in [
+            ("", Some(2_000_000), false),
+            ("keep_rows = 1_000", Some(1_000), false),
+            ("keep_rows = 999", Some(999), true),
+            ("keep_rows = 100_000_000", Some(100_000_000), false),
+            ("keep_rows = 100_000_001", Some(100_000_001), true),
+            ("keep_rows = -1", None, false),
+            ("keep_days = 30", None, false),
+        ] {
+            let config = toml::from_str::<AuditEventsConfig>(text).ok();
+            assert_eq!(config.map(|config| config.keep_rows), rows, "{text}");
+            let problem_of = config.and_then(AuditEventsConfig::problem);
+            assert_eq!(problem_of.is_some(), problem, "{text}");
+        }
+    }
+
     #[test]
     fn a_node_of_a_pair_is_called_by_an_address_that_is_not_the_other_ones() {
         let postgres = FhirStore::Postgres {

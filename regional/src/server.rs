@@ -120,7 +120,8 @@ async fn work(
     let (clients, https) = bound(turn.clients.take(), config.https.listen).await?;
     let tokens = token_server(&config, https, clock, turn.shared(&key, &config, https))?;
     let of_log = (health.optional("reads"), &ledger, &store);
-    let (log, kept) = audited(of_log, (now.clone(), &true_times), rand::random);
+    let times = (now.clone(), &true_times);
+    let (log, kept) = audited(of_log, times, rand::random, config.audit_events.keep_rows);
     let (bearer, choices) = choices::open(&config, &tokens, &ledger).await?;
     let numbering = Numbering::open(&config.data_dir).map_err(RegionalError::DataDir)?;
     let api = served::fhir_api(

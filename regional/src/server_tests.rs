@@ -82,6 +82,7 @@ pub(crate) fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         metrics: None,
         enrolment: None,
         subscriptions: crate::config::SubscriptionsConfig::default(),
+        audit_events: crate::config::AuditEventsConfig::default(),
         telemetry: None,
         local_mesh: true,
     }

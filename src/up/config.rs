@@ -155,6 +155,7 @@ impl Configs<'_> {
                 authority: self.plan.pki_dir(),
             }),
             subscriptions: SubscriptionsConfig::default(),
+            audit_events: regional::config::AuditEventsConfig::default(),
             telemetry: self.telemetry(region.jurisdiction)?,
             local_mesh: true,
         })

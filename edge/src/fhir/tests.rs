@@ -404,6 +404,30 @@ async fn what_programs_write_may_identify_is_theirs_and_is_never_in_a_parcel_nor
 }
 
 #[tokio::test]
+async fn no_program_takes_the_name_of_a_device_before_the_device_has_it() {
+    let mut facility = facility("").await;
+    let free = "11111111-2222-4333-8444-555555555555";
+    facility.follow().await;
+    for (id, status) in [("m1", 403), ("m2", 422), (free, 201)] {
+        let device = json!({"resourceType": "Device", "id": id, "lotNumber": "7"}).to_string();
+        let (found, outcome) = facility
+            .ask("PUT", &format!("Device/{id}"), OWN, &device)
+            .await;
+        assert_eq!(found, status, "{id}: {outcome}");
+    }
+    // What a device is called is there for whatever else has no such name.
+    let bed = json!({"resourceType": "Location", "id": "m2", "name": "Canary"}).to_string();
+    let (found, outcome) = facility.ask("PUT", "Location/m2", OWN, &bed).await;
+    assert_eq!(found, 201, "{outcome}");
+    // A device that nobody has named measures, and is there.
+    facility.store.append(sample("m2", 1)).await.unwrap();
+    facility.follow().await;
+    let (found, device) = facility.ask("GET", "Device/m2", OWN, "").await;
+    assert_eq!(found, 200, "{device}");
+    assert_eq!(device["deviceName"][0]["name"], "m2");
+}
+
+#[tokio::test]
 async fn above_its_size_the_copy_lets_its_oldest_readings_go() {
     let mut facility = again(TempDir::new().unwrap(), hand(), "", 300_000).await;
     facility.measure(1..2_600).await;

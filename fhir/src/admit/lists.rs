@@ -52,10 +52,13 @@ pub const EXTENSIONS: [&str; 1] = ["http://hl7.org/fhir/StructureDefinition/data
 const PERSON: &str = "a person is not described here beyond sex, year of birth and codes";
 const WHERE: &str = "a place on the map is not taken";
 const SERVERS: &str = "the server says this";
-const WORDS: &str = "text that somebody typed is not taken";
+/// Why text is refused.
+pub const WORDS: &str = "text that somebody typed is not taken";
 
 /// What becomes of elements, by the type or path that they are of (`*` is any) and their name. The first that fits.
 pub const ELEMENTS: &[(&str, &str, Rule)] = &[
+    // Checked with the codes of the concept.
+    ("CodeableConcept", "text", Rule::Any),
     ("*", "text", Rule::If(is_note, WORDS)),
     (
         "Meta",

@@ -10,6 +10,7 @@ use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
 use async_trait::async_trait;
 use axum::{http::HeaderMap, response::Response};
+use std::sync::Arc;
 
 /// What a client was given, or is about to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +109,26 @@ pub trait AccessLog: Send + Sync + 'static {
     /// [`Behind`] when that takes longer than somebody should wait.
     async fn caught_up(&self) -> Result<(), Behind> {
         Ok(())
+    }
+}
+
+/// The log of what is looked at and shown to nobody, as before a write that fails as a whole: no row of what is found, and one
+/// of what is refused.
+pub(super) struct Unshown(pub(super) Arc<dyn AccessLog>);
+
+#[async_trait]
+impl AccessLog for Unshown {
+    async fn given(&self, access: Access) -> Result<(), Unwritten> {
+        drop(access);
+        Ok(())
+    }
+
+    fn refused(&self, refused: Refused) {
+        self.0.refused(refused);
+    }
+
+    async fn caught_up(&self) -> Result<(), Behind> {
+        self.0.caught_up().await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the row that comes before every answer.
 use super::*;
 use parking_lot::Mutex;
+use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A log that can break.
@@ -239,4 +240,37 @@ async fn what_is_given_nothing_is_told_to_the_log_with_its_client() {
         assert_eq!((told[0].kind, told[0].why), (ResourceType::Patient, why));
     }
     assert_eq!(api.log.take(), []);
+}
+
+#[tokio::test]
+async fn what_a_transaction_reads_beside_what_it_writes_has_one_row_and_none_where_it_fails() {
+    let api = fixture().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let read = |url: &str| json!({"request": {"method": "GET", "url": url}});
+    let written = json!({
+        "request": {"method": "POST", "url": "Basic"},
+        "resource": {"resourceType": "Basic", "code": {"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/basic-resource-type", "code": "consent",
+        }]}},
+    });
+    let reads = |rows: Vec<Access>| {
+        let read = rows.into_iter().filter(|row| !row.interaction.writes());
+        read.map(|row| row.request).collect::<Vec<_>>()
+    };
+    api.log.take();
+    let done = api
+        .bundle("transaction", &json!([written, read(&patient)]))
+        .await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert_eq!(reads(api.log.take()), [patient.as_str()]);
+    // Of reads alone each is shown as it is asked.
+    let done = api.bundle("transaction", &json!([read(&patient)])).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.text);
+    assert_eq!(reads(api.log.take()), [patient.as_str()]);
+    let before = api.log.refused_of(Interaction::Read);
+    let entries = json!([written, read(&patient), read("Patient/nobody")]);
+    let failed = api.bundle("transaction", &entries).await;
+    assert_eq!(failed.issue().0, 404, "{}", failed.text);
+    assert_eq!(reads(api.log.take()), [""; 0]);
+    assert_eq!(api.log.refused_of(Interaction::Read), before + 1);
 }

@@ -94,6 +94,58 @@ async fn where_instants_are_logical_an_event_is_recorded_at_one_and_found_by_it(
     );
 }
 
+/// Whatever the ids are, and whatever times are stored.
+#[tokio::test]
+async fn where_instants_are_logical_events_are_sorted_by_when_their_reader_was_shown_them() {
+    let api = fixture().await;
+    let mut order = vec![id(1), id(2), id(3)];
+    order.sort_unstable_by(|a, b| b.as_str().cmp(a.as_str()));
+    for (at, own) in (1..).zip(&order) {
+        // What is stored from here on bears the next mark of the reader.
+        api.get("/fhir/Patient").await;
+        let logged = Logged {
+            interaction: "read",
+            asked: "Patient",
+            ended: Ended::Given,
+            client: "reader",
+            place: "regional/eu/eu",
+            count: 1,
+            whom: Whom::Nobody,
+            request: "",
+            recorded: Some(Timestamp(1_790_000_000_000 - at * 60_000)),
+        };
+        let event = audit::event(own.clone(), &logged).unwrap();
+        let kept = OwnEvents {
+            events: vec![(event, None)],
+            dropped: Vec::new(),
+            place: at.to_string(),
+            now: at,
+        };
+        api.store.keep_audit(kept).await.unwrap();
+    }
+    let order: Vec<String> = order.iter().map(ToString::to_string).collect();
+    let backwards: Vec<String> = order.iter().rev().cloned().collect();
+    for (sort, expected) in [("date", &order), ("-date", &backwards)] {
+        let (mut found, mut instants) = (Vec::new(), Vec::new());
+        let mut url = format!("/fhir/AuditEvent?_sort={sort}&_count=1");
+        while !url.is_empty() {
+            let page = api.get(&url).await;
+            assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+            found.extend(page.ids());
+            let recorded = page.json()["entry"][0]["resource"]["recorded"].clone();
+            instants.push(recorded.as_str().unwrap().to_owned());
+            let next = page.link("next");
+            url = next.map_or_else(String::new, |next| {
+                next.replace("https://region.example", "")
+            });
+        }
+        assert_eq!(found, *expected, "{sort}");
+        instants.sort_unstable();
+        instants.dedup();
+        assert_eq!(instants.len(), order.len(), "{instants:?}");
+    }
+}
+
 /// As after a profile under which instants may be told has lapsed.
 #[tokio::test]
 async fn an_instant_that_was_stored_is_neither_shown_nor_found_where_instants_are_logical() {

@@ -84,13 +84,13 @@ impl Page {
 
 /// The parameters that were understood, as the client may check them, and the page: what follows the base in a link.
 pub fn request(search: &Search, cursor: Option<&Cursor>, seal: &Seal) -> String {
-    let kind = search.query.kind.as_str();
+    let path = search.path.as_str();
     let prove = |cursor: &Cursor| {
-        let own = with_query(kind, search.used.iter());
+        let own = with_query(path, search.used.iter());
         place::prove(seal, &own, &cursor.to_text())
     };
     let cursor = cursor.map(|cursor| ("_cursor".to_owned(), prove(cursor)));
-    with_query(kind, search.used.iter().chain(cursor.iter()))
+    with_query(path, search.used.iter().chain(cursor.iter()))
 }
 
 /// A path with a query.

@@ -307,7 +307,9 @@ pub async fn delete(
 /// Refuses to delete a certain version where there is nothing to delete.
 pub fn nothing(asked: Expect) -> Result<(), Failure> {
     match asked {
-        Expect::Version(_) | Expect::Present => Err(Failure::unmet(Unmet::Version)),
+        Expect::Version(_) | Expect::Among(_) | Expect::Present => {
+            Err(Failure::unmet(Unmet::Version))
+        }
         Expect::Anything | Expect::Absent => Ok(()),
     }
 }

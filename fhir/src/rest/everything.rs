@@ -2,17 +2,21 @@
 //!
 //! Everything of a compartment goes by resource type and, within each, by id: an order that tells nothing of when what
 //! was stored. Types that the token does not let its bearer read are left out.
+mod dates;
+
 use super::routes::in_url;
 use super::vantage::Instants;
 use super::{
     FhirApi, InUrl, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten,
     bundle, check_format, finding, json, outcome::Failure, place, reading, sight::Sight,
 };
+use crate::audit;
 use crate::query::{self, DateMatch, Filter, Prefix};
 use crate::search::{self, DEFAULT_PAGE, Position, Query};
 use crate::shape::View;
 use crate::store::{FhirId, Find, FindPlace, MAX_PAGE, ResourceType, Sights, Stored};
 use axum::{http::HeaderMap, response::IntoResponse};
+use dates::Span;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use types::Timestamp;
@@ -26,6 +30,8 @@ struct Asked {
     types: Option<Vec<ResourceType>>,
     /// What was stored since then; everything when there is none.
     since: Filter,
+    /// When the care was.
+    care: Span,
     count: u16,
     cursor: Option<String>,
     /// As they came, without the cursor: for links.
@@ -37,6 +43,7 @@ impl Asked {
         let mut asked = Self {
             types: None,
             since: Filter::All(Vec::new()),
+            care: Span::default(),
             count: DEFAULT_PAGE,
             cursor: None,
             used: Vec::new(),
@@ -70,6 +77,8 @@ impl Asked {
                         high: since.0,
                     }]);
                 }
+                "start" => asked.care.set("start", value.replace(' ', "+"))?,
+                "end" => asked.care.set("end", value.replace(' ', "+"))?,
                 "_cursor" => {
                     asked.cursor = Some(value);
                     continue;
@@ -243,13 +252,19 @@ impl Compartment<'_> {
         let Some(filter) = compartment else {
             return Ok((Vec::new(), false));
         };
-        let all = Filter::All(vec![filter, asked.since.clone()]);
+        // It is of itself, whenever it was.
+        let care = match kind == self.kind {
+            true => Filter::All(Vec::new()),
+            false => asked.care.of(self.api, kind)?,
+        };
+        let all = Filter::All(vec![filter, asked.since.clone(), care]);
         let (mut found, more) = if !kind.is_indexed() {
             // A reading is of no Encounter.
             let mut filters = vec![match self.kind {
                 ResourceType::Patient => search::Filter::Patient(vec![self.id.clone()]),
                 _ => search::Filter::Id(Vec::new()),
             }];
+            filters.extend(asked.care.of_readings(self.api)?);
             match &asked.since {
                 Filter::Commits(commits) => {
                     filters.push(search::Filter::Commits(commits.clone()));
@@ -273,9 +288,7 @@ impl Compartment<'_> {
             let mut sights = Sights::new();
             sight.add_to(&mut sights, kind)?;
             let mut all = vec![all];
-            if asked.types.is_none() {
-                all.push(Filter::Not(Box::new(Filter::Own)));
-            }
+            all.extend(audit::left_out(asked.types.is_some()));
             let find = Find {
                 sights,
                 after: after.cloned(),

@@ -35,7 +35,7 @@ pub enum Root {
 
 impl Root {
     /// What follows the base in a link, without the query.
-    fn path(&self) -> String {
+    pub fn path(&self) -> String {
         match self {
             Self::Type(kind) => kind.to_string(),
             Self::Compartment(kind, (of, id)) => format!("{of}/{id}/{kind}"),
@@ -154,7 +154,7 @@ pub fn read(
 }
 
 /// The types that a search of the system is of: those that are named, each of which the token has to let its bearer
-/// search; or else all that it does, without the server's own AuditEvents: each search would find those of the ones before.
+/// search; or else all that it does, without the server's own AuditEvents ([`audit::left_out`]).
 fn searched(
     api: &FhirApi,
     headers: &HeaderMap,
@@ -162,8 +162,8 @@ fn searched(
     (filter, sights): (&mut Filter, &mut Sights),
 ) -> Result<Vec<&'static str>, Failure> {
     let is_named = pairs.iter().any(|(name, _)| name == "_type");
-    if let (false, Filter::All(all)) = (is_named, filter) {
-        all.push(Filter::Not(Box::new(Filter::Own)));
+    if let Filter::All(all) = filter {
+        all.extend(audit::left_out(is_named));
     }
     let mut types = Vec::new();
     for name in &search.types {

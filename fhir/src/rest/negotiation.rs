@@ -181,19 +181,24 @@ pub fn wants_some(headers: &HeaderMap) -> bool {
     tags.next() == Some("*") && tags.next().is_none()
 }
 
-/// The version that `If-Match` names; an error when it names none that can be.
-pub fn if_match(headers: &HeaderMap) -> Result<Option<u32>, ()> {
-    let mut tags = elements(headers, header::IF_MATCH);
-    let Some(tag) = tags.next() else {
-        return Ok(None);
-    };
-    let tag = tag.strip_prefix("W/").unwrap_or(tag);
-    let version = tag
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    match (version.and_then(|text| text.parse().ok()), tags.next()) {
-        (Some(version), None) => Ok(Some(version)),
-        _ => Err(()),
+/// The versions that `If-Match` names, of which any may be there (RFC 9110 §13.1.1); none without the header.
+///
+/// # Errors
+/// When what it names is no list of tags, or none of them can be a version's.
+pub fn if_match(headers: &HeaderMap) -> Result<Vec<u32>, ()> {
+    let mut versions = Vec::new();
+    // Empty elements of a list are passed over (RFC 9110 §5.6.1).
+    for tag in elements(headers, header::IF_MATCH).filter(|tag| !tag.is_empty()) {
+        let tag = tag.strip_prefix("W/").unwrap_or(tag);
+        let quoted = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        // A tag that no version has matches none.
+        versions.extend(quoted.ok_or(())?.parse::<u32>().ok());
+    }
+    versions.sort_unstable();
+    versions.dedup();
+    match headers.contains_key(header::IF_MATCH) && versions.is_empty() {
+        true => Err(()),
+        false => Ok(versions),
     }
 }
 
@@ -250,6 +255,31 @@ mod tests {
         let lines = [("if-none-match", "\"7\""), ("if-none-match", "\"1\"")];
         assert!(has_already(&headers(&lines), 1));
         assert!(!has_already(&headers(&[]), 1));
+    }
+
+    #[test]
+    fn any_version_of_a_list_may_be_there() {
+        for (value, expected) in [
+            ("W/\"3\"", Ok(vec![3])),
+            ("\"3\"", Ok(vec![3])),
+            ("W/\"9\", \"1\"", Ok(vec![1, 9])),
+            ("W/\"9\",, \"of-another\" ,W/\"9\"", Ok(vec![9])),
+            ("\"of-another\"", Err(())),
+            ("3", Err(())),
+            ("W/\"3\", 4", Err(())),
+            ("*, \"1\"", Err(())),
+            ("\"", Err(())),
+            ("", Err(())),
+        ] {
+            assert_eq!(
+                if_match(&headers(&[("if-match", value)])),
+                expected,
+                "{value}"
+            );
+        }
+        let lines = [("if-match", "\"7\""), ("if-match", "W/\"1\"")];
+        assert_eq!(if_match(&headers(&lines)), Ok(vec![1, 7]));
+        assert_eq!(if_match(&headers(&[])), Ok(Vec::new()));
     }
 
     #[test]

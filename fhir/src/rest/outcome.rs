@@ -238,7 +238,7 @@ impl Failure {
         Self::new(
             StatusCode::PRECONDITION_FAILED,
             "conflict",
-            "If-Match names one version, as W/\"3\", or * for any",
+            "If-Match names a version, as W/\"3\", a list of at most 16 of them, or * for any",
         )
     }
 

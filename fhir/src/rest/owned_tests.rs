@@ -47,7 +47,7 @@ fn wave(device: &str) -> Value {
 
 impl Fixture {
     /// Everything that a search finds, page by page.
-    async fn found(&self, path: &str) -> Vec<String> {
+    pub async fn found(&self, path: &str) -> Vec<String> {
         let mut url = format!("/fhir/{path}");
         let mut found = Vec::new();
         loop {
@@ -58,6 +58,53 @@ impl Fixture {
                 None => return found,
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn an_observation_is_in_every_compartment_that_r4_puts_it_into() {
+    let api = fixture().await;
+    let one = the_patient();
+    let other = format!("Patient/{}", fixture::patient(2, 1950).id());
+    let device = "Device/11111111-2222-4333-8444-555555555555";
+    let practitioner = "Practitioner/11111111-2222-4333-8444-666666666666";
+    let mut performed = pressure(&other, 131);
+    performed["performer"] = json!([{"reference": one}, {"reference": practitioner}]);
+    let performed = api.create(&performed).await;
+    let mut of_subject = wave(device);
+    of_subject.as_object_mut().unwrap().remove("device");
+    let of_subject = api.create(&of_subject).await;
+    let mut by_device = wave(device);
+    by_device["subject"] = json!({"reference": other});
+    let by_device = api.create(&by_device).await;
+    let mut own = api
+        .found(&format!("Observation?patient={one}&_count=1000"))
+        .await;
+    assert!(!own.is_empty() && !own.contains(&performed));
+    own.push(performed.clone());
+    for (path, expected) in [
+        (one.as_str(), own),
+        (device, vec![of_subject, by_device]),
+        (practitioner, vec![performed]),
+    ] {
+        let expected: BTreeSet<String> = expected.into_iter().collect();
+        for sort in ["date", "-_lastUpdated", "_id"] {
+            let path = format!("{path}/Observation?_count=7&_sort={sort}");
+            let found = api.found(&path).await;
+            assert_eq!(found.len(), expected.len(), "{path}");
+            assert_eq!(
+                found.into_iter().collect::<BTreeSet<_>>(),
+                expected,
+                "{path}"
+            );
+        }
+        let page = api.get(&format!("/fhir/{path}/Observation?_count=1")).await;
+        let within = format!("https://region.example/fhir/{path}/Observation?");
+        assert!(
+            page.link("self").unwrap().starts_with(&within),
+            "{}",
+            page.text
+        );
     }
 }
 

@@ -172,12 +172,11 @@ async fn patched(
             return Err(Failure::not_found());
         }
         writing::check_id(&asker.sight, api, kind, &stored.id).await?;
-        match asked {
-            Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
-            Expect::Version(version) if version != stored.version => {
-                return Err(Failure::unmet(Unmet::Version));
-            }
-            Expect::Version(_) | Expect::Anything | Expect::Present => {}
+        if asked == Expect::Absent {
+            return Err(Failure::unmet(Unmet::Exists));
+        }
+        if asked.excludes(stored.version) {
+            return Err(Failure::unmet(Unmet::Version));
         }
         let text = patch.of(&shown(api, reader, &stored).await?)?;
         let draft = asker.draft(api, kind, stored.id, &text)?;

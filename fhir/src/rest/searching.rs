@@ -1,6 +1,6 @@
 //! A search of Observations, readings and what clients wrote: read, asked of the store, and answered with the instants that
 //! its reader is told.
-use super::finding::{self, Links};
+use super::finding::{self, Links, Root};
 use super::readings::{self, Asked};
 use super::{
     FhirApi, Pairs, access, access::Asker, bundle, including, json, outcome::Failure, place,
@@ -20,15 +20,16 @@ pub struct Found {
     pub next: Option<Cursor>,
 }
 
+/// A search of the type, or of it within a compartment.
 pub async fn search_type(
     api: &FhirApi,
-    kind: ResourceType,
+    (kind, root): (ResourceType, &Root),
     pairs: Pairs,
     headers: &HeaderMap,
     asker: &Asker,
 ) -> Result<access::Found, Failure> {
     let reader = &asker.reader;
-    let (mut search, more) = read(api, kind, pairs, headers)?;
+    let (mut search, more) = read(api, (kind, root), pairs, headers)?;
     let asked = Asked {
         api,
         headers,
@@ -90,10 +91,31 @@ pub async fn search_type(
     Ok(found.by(names).of(patient))
 }
 
+/// What is in a compartment alone, by the parameters that put an Observation there (FHIR R4 CompartmentDefinition.resource):
+/// what clients wrote by all of them, and readings by their columns. The subject of a reading is its patient, or else the
+/// device that measured, and nothing else leads from it.
+fn in_compartment(search: &mut Search, of: ResourceType, id: &FhirId) {
+    let query = &mut search.query;
+    query.filters.push(match of {
+        ResourceType::Patient => Filter::Patient(vec![id.clone()]),
+        ResourceType::Device => Filter::Device(vec![id.clone()]),
+        _ => Filter::Id(Vec::new()),
+    });
+    let within = query::compartment(of.as_str(), id.as_str(), query.kind.as_str());
+    // Where an Observation is in no such compartment, none is found.
+    let within = within.unwrap_or_else(|| query::Filter::Any(Vec::new()));
+    let written = query.written.take();
+    query.written = Some(query::Filter::All(
+        written.into_iter().chain([within]).collect(),
+    ));
+    // What one patient performed may be of another one: the order of commits is nobody's to know.
+    query.sort.ids_asked = true;
+}
+
 /// What the columns answer, and the rest.
 fn read(
     api: &FhirApi,
-    kind: ResourceType,
+    (kind, root): (ResourceType, &Root),
     pairs: Pairs,
     headers: &HeaderMap,
 ) -> Result<(Search, query::Search), Failure> {
@@ -113,6 +135,10 @@ fn read(
     }
     let mut search = search::parse(kind, &own, context).map_err(|error| Failure::search(&error))?;
     search.query.written = Some(written(api, &own)?);
+    search.path = root.path();
+    if let Root::Compartment(_, (of, id)) = root {
+        in_compartment(&mut search, *of, id);
+    }
     let more = finding::read(api, Some(kind), &others, finding::handling(headers))?;
     search.used.extend(more.used.iter().cloned());
     if let Some(given) = given {

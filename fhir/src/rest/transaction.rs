@@ -3,7 +3,7 @@
 //! resolved last: a condition finds what the other entries create too, and not what they delete.
 mod entry;
 
-use super::access::Intent;
+use super::access::{Intent, Unshown};
 use super::bundled::{self, Entry, Names};
 use super::conditional::{self, Condition, IF_NONE_EXIST, MAX_TRIES, Matching};
 use super::outcome::Failure;
@@ -15,11 +15,15 @@ use super::{Api, FhirApi, Reader, negotiation};
 use crate::store::{
     Draft, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet, Written,
 };
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::{
+    extract::State,
+    http::{HeaderMap, Method, StatusCode},
+};
 use entry::{Does, Nothing, Writes, writing_of};
 use futures_util::future::join_all;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Different references of one transaction that are conditions: bounds how long others wait.
 const MAX_REFERENCES: usize = 200;
@@ -223,7 +227,7 @@ async fn gather(
 
 /// What only reads is asked before anything is written too, since a transaction that reads what it is not given fails as a
 /// whole. What it reads of its own writes is there afterwards, or is not if it deletes it. The answers, which stand where
-/// nothing is written.
+/// nothing is written; beside writes nobody is shown them, and what is read afterwards has the row in the log.
 async fn may_be_read(
     api: &Api,
     headers: &HeaderMap,
@@ -231,6 +235,13 @@ async fn may_be_read(
 ) -> Result<Vec<Answered>, Failure> {
     let (mut answers, mut left) = (Vec::new(), MAX_ANSWER_BYTES);
     let reads = |entry: &Entry| matches!(entry.method, Method::GET | Method::HEAD);
+    let api = &match entries.iter().all(reads) {
+        true => State(Arc::clone(&api.0)),
+        false => State(Arc::new(FhirApi {
+            access: Arc::new(Unshown(Arc::clone(&api.access))),
+            ..FhirApi::clone(api)
+        })),
+    };
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| reads(entry)) {
         let of_one = entry.path.get(..2);
         let is_written = |other: &&Entry| !reads(other) && other.path.get(..2) == of_one;

@@ -162,7 +162,8 @@ fn storing(
     }
     let drawn = writing::drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
     let id = own.filter(|_| mode == Mode::Update);
-    if id.as_ref().is_some_and(|id| !(api.holding)().takes_id(id)) {
+    let is_taken = |id: &String| (api.holding)().takes_id(kind, id);
+    if !id.as_ref().is_none_or(is_taken) {
         return Ok(Failure::id_not_taken().body());
     }
     let id = id.and_then(|id| id.parse().ok()).unwrap_or(drawn);

@@ -7,10 +7,11 @@ use super::{
     json, negotiation, negotiation::Return, outcome, outcome::Failure, reading::instants,
     reading::instants_at, sight::Sight, vantage::Instants,
 };
+use crate::admit::{Holding, is_uuid};
 use crate::json::Json;
 use crate::store::{
     Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet,
-    Written,
+    Versions, Written,
 };
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -162,13 +163,16 @@ pub async fn check_id(
     kind: ResourceType,
     id: &FhirId,
 ) -> Result<(), Failure> {
-    if (api.holding)().takes_id(id.as_str()) {
+    let holding = (api.holding)();
+    if holding.takes_id(kind, id.as_str()) {
         return Ok(());
     }
     let stored = api.store.read(kind, id).await?;
     let shown = stored.filter(|stored| sight.shows(stored));
     let is_clients = shown.as_ref().is_some_and(|one| one.source.is_none());
-    if is_clients && crate::admit::is_uuid(id.as_str()) {
+    // At a facility it may be the facility's own too, which the store refuses.
+    let is_kept = holding == Holding::Identified || is_uuid(id.as_str());
+    if is_clients && is_kept {
         return Ok(());
     }
     Err(match shown {
@@ -248,15 +252,16 @@ pub fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
     if negotiation::wants_some(headers) {
         return Ok(Expect::Present);
     }
-    let version = negotiation::if_match(headers).map_err(|()| Failure::bad_tag())?;
-    Ok(match version {
-        Some(version) => Expect::Version(version),
-        None if negotiation::wants_none(headers) => Expect::Absent,
+    let versions = negotiation::if_match(headers).map_err(|()| Failure::bad_tag())?;
+    Ok(match versions.as_slice() {
+        [version] => Expect::Version(*version),
+        [] if negotiation::wants_none(headers) => Expect::Absent,
         // Of a write, tags there say which version not to replace, which nobody is asked to keep to.
-        None if headers.contains_key(header::IF_NONE_MATCH) => {
+        [] if headers.contains_key(header::IF_NONE_MATCH) => {
             return Err(Failure::not_a_write_condition());
         }
-        None => Expect::Anything,
+        [] => Expect::Anything,
+        several => Expect::Among(Versions::of(several).ok_or_else(Failure::bad_tag)?),
     })
 }
 

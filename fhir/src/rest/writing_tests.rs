@@ -83,7 +83,8 @@ async fn a_resource_is_created_read_updated_and_deleted_and_its_history_stays() 
         (vec![("if-match", "W/\"9\", *")], 412),
         (vec![("if-match", "*"), ("if-match", "W/\"9\"")], 412),
         (vec![("if-none-match", "*")], 412),
-        (vec![("if-match", "W/\"1\"")], 200),
+        (vec![("if-match", "W/\"8\", \"9\"")], 412),
+        (vec![("if-match", "W/\"9\", \"1\"")], 200),
         (vec![("if-match", "W/\"1\"")], 412),
         (vec![], 200),
     ] {

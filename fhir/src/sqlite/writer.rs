@@ -1,7 +1,7 @@
 //! The writer: takes what waits, applies it in one transaction, commits once, answers everyone.
 use super::{
     audit, events, general,
-    owners::{Foreign, refers_to_foreign, was_clients},
+    owners::{Foreign, of_clients, refers_to_foreign},
     projection::{self, Projection},
 };
 use crate::audit::{OwnEvents, PLACE};
@@ -13,6 +13,7 @@ use crate::subscription::Noting;
 use rusqlite::{
     Connection, OptionalExtension, Savepoint, Transaction, TransactionBehavior, params,
 };
+use std::collections::HashSet;
 use storage::sqlite::{Reopening, in_doubt};
 use tokio::sync::{mpsc, oneshot, watch};
 use types::Timestamp;
@@ -355,13 +356,15 @@ impl Head {
             });
         }
         let source = pseudonym(transaction, &delivery.source)?;
+        let of_clients = of_clients(transaction, delivery)?;
+        let owners = (source.as_str(), &of_clients);
         let (mut applied, mut foreign) = (Applied::default(), Foreign::new());
         for (position, resource) in (0..).zip(&delivery.resources) {
-            if refers_to_foreign(transaction, resource, &source, &mut foreign)? {
+            if refers_to_foreign(transaction, resource, owners, &mut foreign)? {
                 applied.foreign.push(position);
                 continue;
             }
-            match self.put(transaction, resource, &source)? {
+            match self.put(transaction, resource, owners)? {
                 Decision::Write(version) => {
                     noting.deliver(resource, &source, (version, self.seq));
                     applied.written += 1;
@@ -387,7 +390,7 @@ impl Head {
         &mut self,
         transaction: &Connection,
         resource: &NewResource,
-        source: &str,
+        (source, of_clients): (&str, &HashSet<(ResourceType, String)>),
     ) -> rusqlite::Result<Decision> {
         let (kind, id) = (resource.kind().as_str(), resource.id().as_str());
         let known: Option<Known> = transaction
@@ -400,7 +403,7 @@ impl Head {
                 })
             })
             .optional()?;
-        if known.is_none() && was_clients(transaction, [kind, id])? {
+        if known.is_none() && of_clients.contains(&(resource.kind(), id.to_owned())) {
             return Ok(Decision::Foreign);
         }
         let decision = decide(known.as_ref(), resource, source);

@@ -6,6 +6,8 @@ use types::Timestamp;
 
 /// Changes in one [`Transaction`]: bounds how long others wait.
 pub const MAX_CHANGES: usize = 1_000;
+/// Versions of which a change may expect any: each is a number, and who holds more than a few is asked for one of them.
+pub const MAX_VERSIONS: usize = 16;
 
 /// Several changes that are one.
 #[derive(Clone, Debug)]
@@ -67,8 +69,41 @@ pub enum Expect {
     Absent,
     /// That version.
     Version(u32),
+    /// Any of these versions.
+    Among(Versions),
     /// Some version, whichever.
     Present,
+}
+
+impl Expect {
+    /// Whether it names versions, and this is none of them.
+    #[must_use]
+    pub fn excludes(self, version: u32) -> bool {
+        match self {
+            Self::Version(one) => one != version,
+            Self::Among(any) => !any.has(version),
+            Self::Anything | Self::Absent | Self::Present => false,
+        }
+    }
+}
+
+/// A few versions. There is no version 0, which stands behind the last of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions([u32; MAX_VERSIONS]);
+
+impl Versions {
+    /// None of none, and of more than [`MAX_VERSIONS`].
+    #[must_use]
+    pub fn of(versions: &[u32]) -> Option<Self> {
+        let mut all = [0; MAX_VERSIONS];
+        let own = all.get_mut(..versions.len())?;
+        own.copy_from_slice(versions);
+        (!versions.is_empty()).then_some(Self(all))
+    }
+
+    fn has(&self, version: u32) -> bool {
+        version > 0 && self.0.contains(&version)
+    }
 }
 
 /// What became of a [`Transaction`].
@@ -233,8 +268,8 @@ pub(crate) fn added<'a>(rows: impl Iterator<Item = &'a Planned<'a>>) -> [i64; 3]
 fn check(expect: Expect, current: Option<&Current>) -> Result<(), Unmet> {
     match (expect, current) {
         (Expect::Absent, Some(_)) => Err(Unmet::Exists),
-        (Expect::Version(version), Some(current)) if current.version == version => Ok(()),
-        (Expect::Version(_), _) | (Expect::Present, None) => Err(Unmet::Version),
-        (Expect::Anything, _) | (Expect::Absent, None) | (Expect::Present, Some(_)) => Ok(()),
+        (Expect::Version(_) | Expect::Among(_) | Expect::Present, None) => Err(Unmet::Version),
+        (expect, Some(current)) if expect.excludes(current.version) => Err(Unmet::Version),
+        (_, _) => Ok(()),
     }
 }

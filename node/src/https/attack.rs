@@ -189,7 +189,7 @@ async fn world(dir: &std::path::Path, timeouts: Timeouts) -> (Arc<Server>, Hones
         admission: admission.clone(),
         timeouts,
         clients: Some(tokens.verifier().into()),
-        long: Arc::new(Semaphore::new(1)),
+        long: Arc::new(LongBodies::new(1, 1)),
     };
     let verifier = tokens.verifier();
     let data = move |headers: HeaderMap| async move {
@@ -349,7 +349,7 @@ async fn a_header_that_is_too_long_is_refused_in_the_words_of_the_listener() {
         admission: Admission::new("https", &LIMITS),
         timeouts: TIMEOUTS,
         clients: None,
-        long: Arc::new(Semaphore::new(1)),
+        long: Arc::new(LongBodies::new(1, 1)),
     };
     let server = start_by(rules, |_| App {
         router: Health::new().router(),

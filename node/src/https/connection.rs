@@ -3,6 +3,7 @@ use super::{
     Clients, GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_LONG_BODY_BYTES,
     MAX_STRANGERS_BODY_BYTES, MayBeLong, Timeouts, Unread,
     lasting::{Lasting, Paced},
+    long::LongBodies,
     unread::Worded,
 };
 use crate::{
@@ -23,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, timeout},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
@@ -50,7 +51,7 @@ pub(super) struct Server {
     pub(super) unread: Option<Unread>,
     pub(super) clients: Option<Clients>,
     /// Which requests may bring long bodies, and the places of these.
-    pub(super) long: (MayBeLong, Arc<Semaphore>),
+    pub(super) long: (MayBeLong, Arc<LongBodies>),
     pub(super) timeouts: Timeouts,
     pub(super) slot: Arc<Slot>,
     pub(super) stop: CancellationToken,
@@ -190,8 +191,9 @@ async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Re
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(server.slot.network());
     let is_long = most > MAX_BODY_BYTES && may_exceed(&parts.headers, MAX_BODY_BYTES);
-    let place = match is_long {
-        true => match timeout(timeouts.body, server.long.1.acquire()).await {
+    let client = is_long.then(|| server.slot.identity().unwrap_or_default());
+    let place = match client {
+        Some(client) => match timeout(timeouts.body, server.long.1.place(&client)).await {
             Ok(Ok(place)) => Some(place),
             _ => {
                 let_go(&parts.headers, body).await;
@@ -202,7 +204,7 @@ async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Re
                 return answer;
             }
         },
-        false => None,
+        None => None,
     };
     let body = match timeout(timeouts.body, whole(&parts.headers, body, most)).await {
         Ok(Some(body)) => Body::from(body),

@@ -4,12 +4,12 @@ use crate::{
     admission::Admission,
     https::{
         App, LIMITS, Rules, TIMEOUTS, Timeouts,
+        long::LongBodies,
         tests::{Server, start_by},
     },
 };
 use axum::{Router, response::Response, routing::get};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 
 /// In which each piece is to be read.
@@ -55,7 +55,7 @@ async fn serve(pieces: usize, bytes: usize, pause: Duration, lasts: bool) -> Ser
             ..TIMEOUTS
         },
         clients: None,
-        long: Arc::new(Semaphore::new(1)),
+        long: Arc::new(LongBodies::new(1, 1)),
     };
     let say = move || async move {
         let mut response = Response::new(Body::new(Pieces {

@@ -28,7 +28,7 @@ async fn start(app: Router) -> Server {
         admission: Admission::new("https", &LIMITS),
         timeouts: TIMEOUTS,
         clients: None,
-        long: Arc::new(Semaphore::new(1)),
+        long: Arc::new(LongBodies::new(1, 1)),
     };
     start_by(rules, |_| app).await
 }
@@ -165,7 +165,7 @@ async fn a_long_body_is_taken_of_a_known_client_where_it_may_be_long() {
         admission: Admission::new("https", &LIMITS),
         timeouts: TIMEOUTS,
         clients: Some(Clients::new(known)),
-        long: Arc::new(Semaphore::new(1)),
+        long: Arc::new(LongBodies::new(1, 1)),
     };
     let length = post(|body: axum::body::Bytes| async move { body.len().to_string() });
     let length = length.layer(axum::extract::DefaultBodyLimit::disable());
@@ -203,7 +203,7 @@ async fn a_long_body_for_which_there_is_no_place_is_not_read_and_a_short_one_goe
             ..TIMEOUTS
         },
         clients: Some(Clients::new(known)),
-        long: Arc::new(Semaphore::new(0)),
+        long: Arc::new(LongBodies::new(0, 1)),
     };
     let app = App {
         long: |_, _| true,
@@ -254,7 +254,7 @@ async fn a_connection_that_is_kept_through_a_stop_gets_one_more_answer_that_ends
             ..TIMEOUTS
         },
         clients: None,
-        long: Arc::new(Semaphore::new(1)),
+        long: Arc::new(LongBodies::new(1, 1)),
     };
     let app = Router::new().route("/", get(|| async { "here" }));
     let server = start_by(rules, |_| app).await;

@@ -19,7 +19,12 @@ const fn own(place: &Place) -> &'static [&'static str] {
             "leases",
             "policies",
         ],
-        Place::Regional { .. } => &["deid_profile", "policies", "research_clients"],
+        Place::Regional { .. } => &[
+            "deid_profile",
+            "policies",
+            "research_clients",
+            "audit_events",
+        ],
         Place::Global => &["policies"],
     }
 }

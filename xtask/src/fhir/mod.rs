@@ -2,6 +2,7 @@
 //!
 //! The definitions are HL7's (content under CC0), taken from one version of a package of npm whose digest is written
 //! here. The tables are committed; a stage of the tests makes them anew and wants no difference.
+mod displays;
 mod tables;
 
 use crate::{
@@ -80,6 +81,7 @@ fn made(places: &Places, check: bool) -> Result<bool> {
         ("codes.txt", tables::codes(&profiles, &sets)?),
         ("search.txt", tables::search(&profiles, &search?)?),
         ("compartments.txt", tables::compartments(&profiles)?),
+        ("displays.txt", displays::displays(&profiles, &sets)?),
     ] {
         let path = places.root.join(TABLES).join(name);
         let text = format!("{head}{text}");

@@ -12,7 +12,7 @@ const DEFINITION: &str = "http://hl7.org/fhir/StructureDefinition/";
 const SYSTEM_STRING: &str = "http://hl7.org/fhirpath/System.String";
 
 /// The types of R4 itself: no profiles, no models of something else, nothing of a later version.
-fn definitions(bundles: &[Value; 2]) -> impl Iterator<Item = &Value> {
+pub(super) fn definitions(bundles: &[Value; 2]) -> impl Iterator<Item = &Value> {
     bundles.iter().flat_map(resources).filter(|resource| {
         text(resource, "resourceType") == "StructureDefinition"
             && text(resource, "derivation") != "constraint"
@@ -21,15 +21,15 @@ fn definitions(bundles: &[Value; 2]) -> impl Iterator<Item = &Value> {
     })
 }
 
-fn resources(bundle: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn resources(bundle: &Value) -> impl Iterator<Item = &Value> {
     list(bundle, "entry").iter().map(|entry| &entry["resource"])
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 

@@ -53,7 +53,7 @@ impl<'a> Judge<'a> {
 
     /// Whether a version that holds something is exported.
     pub fn takes(&self, stored: &Stored) -> bool {
-        if !self.own && audit::is_own(stored.kind.as_str(), stored.id.as_str()) {
+        if audit::is_left_out(stored.kind.as_str(), stored.id.as_str(), self.own) {
             return false;
         }
         if self.takes_all() {

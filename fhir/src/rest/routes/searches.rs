@@ -26,10 +26,11 @@ pub async fn search(
     let found = async {
         let pairs = asked(&headers, pairs, body).await?;
         check_format(&headers, &pairs)?;
-        if !kind.is_indexed() {
-            return search_type(&api, kind, pairs, &headers, &asker).await;
+        let root = Root::Type(kind);
+        match kind.is_indexed() {
+            true => finding::find(&api, &root, pairs, &headers, &asker).await,
+            false => search_type(&api, (kind, &root), pairs, &headers, &asker).await,
         }
-        finding::find(&api, &Root::Type(kind), pairs, &headers, &asker).await
     };
     let found = found.await;
     asker.answer(&api, found).await
@@ -114,28 +115,21 @@ pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -
     }
 }
 
-/// A search within a compartment. An Observation is in that of its patient, device, encounter or performer.
+/// A search within a compartment.
 async fn within(
     api: &FhirApi,
-    (of, id): (ResourceType, FhirId),
+    of: (ResourceType, FhirId),
     kind: ResourceType,
     asker: &Asker,
-    mut pairs: Pairs,
+    pairs: Pairs,
     headers: &HeaderMap,
 ) -> Result<Found, Failure> {
     check_format(headers, &pairs)?;
-    if kind.is_indexed() {
-        let root = Root::Compartment(kind, (of, id));
-        return finding::find(api, &root, pairs, headers, asker).await;
+    let root = Root::Compartment(kind, of);
+    match kind.is_indexed() {
+        true => finding::find(api, &root, pairs, headers, asker).await,
+        false => search_type(api, (kind, &root), pairs, headers, asker).await,
     }
-    let name = match of.as_str() {
-        "Patient" => "patient",
-        "Device" => "device",
-        "Encounter" => "encounter",
-        _ => "performer",
-    };
-    pairs.insert(0, (name.to_owned(), format!("{of}/{id}")));
-    search_type(api, kind, pairs, headers, asker).await
 }
 
 /// The parameters of the URL and of the form, if there is one: they count together (FHIR R4 search.html#post).

@@ -210,13 +210,15 @@ async fn conditioned(
 
 /// The patch of an entry, applied to what is there.
 async fn patched(api: &FhirApi, writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
-    match writes.expect {
-        Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
-        Expect::Version(version) if version != stored.version => {
-            return Err(Failure::unmet(Unmet::Version));
-        }
-        Expect::Version(_) => writes.patches = false,
-        Expect::Anything | Expect::Present => {}
+    if writes.expect == Expect::Absent {
+        return Err(Failure::unmet(Unmet::Exists));
+    }
+    if writes.expect.excludes(stored.version) {
+        return Err(Failure::unmet(Unmet::Version));
+    }
+    // Of several versions another one may be there when it is tried again.
+    if matches!(writes.expect, Expect::Version(_)) {
+        writes.patches = false;
     }
     let patch = Patch::in_entry(writes.resource.as_deref().unwrap_or_default())?;
     let text = patching::shown(api, &writes.asker.reader, &stored).await?;
