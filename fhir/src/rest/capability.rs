@@ -1,7 +1,7 @@
 //! `GET /fhir/metadata`: the CapabilityStatement of what [`offered`] says. Public (FHIR R4 http.html#capabilities).
 use super::{
     Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, SYSTEM, check_format, json as respond,
-    offered, patching::JSON_PATCH, routes::in_url, subscribing,
+    offered, outcome::Failure, patching::JSON_PATCH, routes::in_url, subscribing,
 };
 use crate::admit::Holding;
 use crate::json::with;
@@ -18,7 +18,15 @@ pub const FHIR_VERSION: &str = "4.0.1";
 const DATE: &str = "2026-11-29";
 
 pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
-    check_format(&headers, &in_url(pairs)?)?;
+    let pairs = in_url(pairs)?;
+    check_format(&headers, &pairs)?;
+    // Everything here is normative or not by R4 itself; of terminology there is none (FHIR R4 http.html#capabilities).
+    let is_other = |(name, value): &(String, String)| {
+        name == "mode" && !matches!(value.as_str(), "full" | "normative")
+    };
+    if pairs.iter().any(is_other) {
+        return Err(Failure::value("mode", "full or normative is expected"));
+    }
     Ok(respond(statement(&api).to_string()).into_response())
 }
 

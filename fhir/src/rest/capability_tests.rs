@@ -231,3 +231,17 @@ async fn every_operation_that_is_declared_is_served_and_others_are_not() {
     let formats = ["application/json-patch+json", FHIR_JSON];
     assert_eq!(whole["patchFormat"], serde_json::json!(formats));
 }
+
+#[tokio::test]
+async fn what_there_is_is_told_whole_and_nothing_of_terminology() {
+    let api = fixture().await;
+    let whole = api.get("/fhir/metadata").await.json();
+    for mode in ["full", "normative"] {
+        let told = api.get(&format!("/fhir/metadata?mode={mode}")).await.json();
+        assert_eq!(told, whole, "{mode}");
+    }
+    for mode in ["terminology", "everything"] {
+        let reply = api.get(&format!("/fhir/metadata?mode={mode}")).await;
+        assert_eq!(reply.issue(), (400, "value".to_owned()), "{mode}");
+    }
+}

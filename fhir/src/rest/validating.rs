@@ -67,15 +67,17 @@ impl Asked {
     fn take(&mut self, name: &str, value: &str) -> Result<bool, Failure> {
         match name {
             "mode" => {
-                self.mode = Some(match value {
-                    "create" => Mode::Create,
-                    "update" => Mode::Update,
-                    "delete" => Mode::Delete,
+                self.mode = match value {
+                    "create" => Some(Mode::Create),
+                    "update" => Some(Mode::Update),
+                    "delete" => Some(Mode::Delete),
+                    // Against the profiles that are named, as without a mode.
+                    "profile" => None,
                     _ => {
-                        let modes = "create, update or delete is expected";
+                        let modes = "create, update, delete or profile is expected";
                         return Err(Failure::value("mode", modes));
                     }
-                });
+                };
             }
             "profile" => self.profiles.push(value.to_owned()),
             "_format" | "_pretty" => {}

@@ -123,6 +123,7 @@ fn of_types() -> Vec<Case> {
         ("Condition/$validate?mode=create", plain.clone(), good),
         ("Condition/$validate", wrapped("create", &plain), good),
         ("Condition/$validate", named.clone(), good),
+        ("Condition/$validate?mode=profile", named.clone(), good),
         (
             "Condition/$validate?mode=create",
             named.clone(),
