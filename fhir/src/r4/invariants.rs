@@ -13,6 +13,7 @@ mod tests;
 use crate::json::{Json, Object};
 use clinical::CLINICAL;
 use data_types::DATA_TYPES;
+pub use data_types::{NO_COMPARATOR, simple};
 use forms::FORMS;
 use others::OTHERS;
 use shapes::{BUNDLE, ENTRY, EXTENSION, QUANTITY, REPEAT, observation, problem};

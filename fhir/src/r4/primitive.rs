@@ -152,7 +152,7 @@ impl Primitive {
             Self::Base64Binary => (is_base64(text), "base64 is expected"),
             Self::Xhtml => (
                 is_narrative(text),
-                "one div of XHTML without scripts, and with content, is expected",
+                "one div of XHTML with its xmlns, without scripts and with content, is expected",
             ),
             _ => (
                 text.len() <= MAX_STRING_BYTES
@@ -345,10 +345,15 @@ fn is_base64(text: &str) -> bool {
     chars > 0 && chars.is_multiple_of(4) && padding <= 2
 }
 
-/// FHIR R4 narrative.html#xhtml, as far as it guards a reader: one `div`, with content (txt-2), and nothing that runs
-/// or loads (txt-1).
+/// FHIR R4 narrative.html#xhtml, as far as it guards a reader: one `div` of XHTML's namespace, with content (txt-2), and
+/// nothing that runs or loads (txt-1).
 fn is_narrative(text: &str) -> bool {
+    const NAMESPACE: &str = "http://www.w3.org/1999/xhtml";
     let text = text.trim();
+    let tag = text.split('>').next().unwrap_or_default();
+    if !(tag.contains("xmlns") && tag.contains(NAMESPACE)) {
+        return false;
+    }
     let is_div = text.strip_prefix("<div").is_some_and(|rest| {
         rest.starts_with(|c: char| c.is_whitespace() || matches!(c, '>' | '/' | ':'))
     });

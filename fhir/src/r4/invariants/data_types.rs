@@ -113,3 +113,83 @@ fn has_what_triggers(trigger: &Object<'_>) -> bool {
         _ => true,
     }
 }
+
+/// FHIR R4 sqty-1, in words.
+pub const NO_COMPARATOR: &str = "a quantity here has no comparator";
+
+/// Members that are a SimpleQuantity, by the shape that they stand in.
+const SIMPLE: &[(&str, &[&str])] = &[
+    ("ActivityDefinition", &["quantity"]),
+    ("CarePlan.activity.detail", &["dailyAmount", "quantity"]),
+    ("Claim.item", &["quantity"]),
+    ("Claim.item.detail", &["quantity"]),
+    ("Claim.item.detail.subDetail", &["quantity"]),
+    ("ClaimResponse.addItem", &["quantity"]),
+    ("ClaimResponse.addItem.detail", &["quantity"]),
+    ("ClaimResponse.addItem.detail.subDetail", &["quantity"]),
+    ("Contract.term.asset.valuedItem", &["quantity"]),
+    ("Coverage.costToBeneficiary", &["valueQuantity"]),
+    ("CoverageEligibilityRequest.item", &["quantity"]),
+    (
+        "Dosage",
+        &["maxDosePerAdministration", "maxDosePerLifetime"],
+    ),
+    ("Dosage.doseAndRate", &["doseQuantity", "rateQuantity"]),
+    ("ExplanationOfBenefit.addItem", &["quantity"]),
+    ("ExplanationOfBenefit.addItem.detail", &["quantity"]),
+    (
+        "ExplanationOfBenefit.addItem.detail.subDetail",
+        &["quantity"],
+    ),
+    ("ExplanationOfBenefit.item", &["quantity"]),
+    ("ExplanationOfBenefit.item.detail", &["quantity"]),
+    ("ExplanationOfBenefit.item.detail.subDetail", &["quantity"]),
+    ("Immunization", &["doseQuantity"]),
+    ("MedicationAdministration.dosage", &["dose", "rateQuantity"]),
+    ("MedicationDispense", &["quantity", "daysSupply"]),
+    ("MedicationKnowledge", &["amount"]),
+    (
+        "MedicationKnowledge.administrationGuidelines.patientCharacteristics",
+        &["characteristicQuantity"],
+    ),
+    ("MedicationKnowledge.drugCharacteristic", &["valueQuantity"]),
+    (
+        "MedicationKnowledge.kinetics",
+        &["areaUnderCurve", "lethalDose50"],
+    ),
+    ("MedicationKnowledge.packaging", &["quantity"]),
+    ("MedicationKnowledge.regulatory.maxDispense", &["quantity"]),
+    ("MedicationRequest.dispenseRequest", &["quantity"]),
+    (
+        "MedicationRequest.dispenseRequest.initialFill",
+        &["quantity"],
+    ),
+    (
+        "NutritionOrder.enteralFormula",
+        &["caloricDensity", "maxVolumeToDeliver"],
+    ),
+    (
+        "NutritionOrder.enteralFormula.administration",
+        &["quantity", "rateQuantity"],
+    ),
+    ("NutritionOrder.oralDiet.nutrient", &["amount"]),
+    ("NutritionOrder.supplement", &["quantity"]),
+    ("Observation.referenceRange", &["low", "high"]),
+    ("Range", &["low", "high"]),
+    ("SampledData", &["origin"]),
+    ("Specimen.collection", &["quantity"]),
+    ("Specimen.container", &["capacity", "specimenQuantity"]),
+    (
+        "SpecimenDefinition.typeTested.container",
+        &["capacity", "minimumVolumeQuantity"],
+    ),
+    ("Substance.instance", &["quantity"]),
+    ("SupplyDelivery.suppliedItem", &["quantity"]),
+    ("VisionPrescription.lensSpecification", &["duration"]),
+];
+
+/// The members of a shape that are a SimpleQuantity.
+pub fn simple(shape: &str) -> &'static [&'static str] {
+    let found = SIMPLE.iter().find(|(known, _)| *known == shape);
+    found.map_or(&[], |(_, members)| *members)
+}
