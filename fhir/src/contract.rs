@@ -89,6 +89,7 @@ pub const CASES: &[Case] = cases![
     clients::of_many_at_once_each_is_done_as_if_alone_and_one_that_cannot_be_costs_no_other,
     clients::of_clients_that_expect_the_same_one_has_its_way,
     clients::what_a_facility_delivered_is_no_clients_to_change,
+    clients::the_history_says_what_was_created_by_post,
     clients::the_history_shows_every_version_once_in_either_order,
     clients::a_history_shows_what_was_there_at_a_moment,
     auditing::the_servers_own_events_are_stored_once_found_by_every_parameter_and_no_clients_to_change,

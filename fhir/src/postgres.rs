@@ -44,7 +44,7 @@ use types::Timestamp;
 use writer::Writer;
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 8;
+pub const SCHEMA_VERSION: i64 = 9;
 /// An index over all of a region may take hours to make, and the other node of its pair waits for it. Between two statements
 /// this program reads what it indexes: that may take longer than a transaction of one of two nodes may wait for its client.
 const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
@@ -74,7 +74,7 @@ CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
 /// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
 /// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times, and past
-/// versions but those of the server's own AuditEvents in their order.
+/// versions but those of the server's own AuditEvents in their order; version 9 keeps what was created by POST.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
@@ -105,6 +105,11 @@ UPDATE head SET version = 7;
 CREATE INDEX resource_written ON resource(effective, id) WHERE author IS NOT NULL AND type = 'Observation';
 CREATE INDEX history_others ON history(seq) WHERE NOT (type = 'AuditEvent' AND author IS NULL);
 UPDATE head SET version = 8;
+",
+    "
+-- 1 where a client created it by POST, 0 where it was put; none of what no client wrote, and of what is older
+ALTER TABLE history ADD COLUMN posted BIGINT;
+UPDATE head SET version = 9;
 ",
 ];
 
@@ -399,6 +404,10 @@ impl ResourceStore for PostgresStore {
 
     async fn ended(&self) {
         self.writer.ended().await;
+    }
+
+    fn stands_at(&self, seq: i64) {
+        self.writer.stands_at(seq);
     }
 
     async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {

@@ -22,9 +22,12 @@ pub(crate) fn order(sort: &Sort) -> String {
 }
 
 /// Every version, once. What facilities deliver in one version has it in `resource` alone; of everything else every
-/// version is in `history`.
+/// version is in `history`. Behind the columns of a version stands 1 where it was created by POST, and 0 otherwise.
 pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     const ROW: &str = "type, id, version, updated, body, source, seq";
+    // Of what was stored before it was kept nobody knows.
+    const POSTED: &str =
+        "coalesce(h.posted, CASE WHEN h.version = 1 AND h.author IS NOT NULL THEN 1 ELSE 0 END)";
     let order = match query.by_id {
         true => "type, id, version",
         false => "seq DESC, type, id, version",
@@ -33,14 +36,15 @@ pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     // One more than asked for tells whether there is a next page.
     let limit = sql.mark(i64::from(query.count) + 1);
     sql.push(&format!(
-        "SELECT {ROW} FROM (SELECT * FROM (SELECT {ROW} FROM resource \
+        "SELECT {ROW}, posted FROM (SELECT * FROM (SELECT {ROW}, 0 AS posted FROM resource \
          WHERE author IS NULL AND {} ",
         single_version(dialect, query)
     ));
     sql.versions(query);
     sql.push(&format!(
         " ORDER BY {order} LIMIT {limit}) AS one UNION ALL SELECT * FROM (SELECT type, id, version, updated, body, \
-         (SELECT source FROM resource r WHERE r.type = h.type AND r.id = h.id) AS source, seq FROM history h WHERE 1 = 1 "
+         (SELECT source FROM resource r WHERE r.type = h.type AND r.id = h.id) AS source, seq, {POSTED} AS posted \
+         FROM history h WHERE 1 = 1 "
     ));
     sql.versions(query);
     if query.scope == Scope::Everything {

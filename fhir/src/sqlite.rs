@@ -38,7 +38,7 @@ use types::{Secret, Timestamp};
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 8;
+pub const SCHEMA_VERSION: i64 = 9;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -75,7 +75,7 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 /// order of past versions, and what readers were shown; version 4 what clients write, of any type;
 /// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
 /// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times, and past
-/// versions but those of the server's own AuditEvents in their order.
+/// versions but those of the server's own AuditEvents in their order; version 9 keeps what was created by POST.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -98,6 +98,10 @@ CREATE INDEX history_type ON history(type, seq);
     "
 CREATE INDEX resource_written ON resource(effective, id) WHERE author IS NOT NULL AND type = 'Observation';
 CREATE INDEX history_others ON history(seq) WHERE NOT (type = 'AuditEvent' AND author IS NULL);
+",
+    "
+-- 1 where a client created it by POST, 0 where it was put; none of what no client wrote, and of what is older
+ALTER TABLE history ADD COLUMN posted INTEGER;
 ",
 ];
 

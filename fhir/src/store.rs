@@ -412,6 +412,14 @@ pub trait ResourceStore: Send + Sync + 'static {
     /// More than [`MAX_CHANGES`] are [`Kind::Refused`]. Dropping the future leaves all or nothing of it.
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError>;
 
+    /// The order of commits stands there, as its caller has just seen. From then on what clients write is done only where it
+    /// stands there or behind it, looked at within the transaction: a store that was put back beneath a running server takes
+    /// nothing of clients before somebody has looked again, since a commit would hide that it was. No engine need look whose
+    /// store nobody puts back while it is open.
+    fn stands_at(&self, seq: i64) {
+        let _ = seq;
+    }
+
     /// One page of what a search by the parameters of R4 finds. Of readings, which have no index
     /// ([`ResourceType::is_indexed`]), only `_id`, `_lastUpdated` and their columns are known here. What exists when the first page is read, and does not change, is on
     /// exactly one page.

@@ -142,7 +142,7 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
         .unwrap();
     drop(store);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    // What versions 2 to 8 add is taken away.
+    // What versions 2 to 9 add is taken away.
     let back = "DROP INDEX history_order; DROP INDEX history_type; ALTER TABLE resource DROP COLUMN author;
         ALTER TABLE history DROP COLUMN author; ALTER TABLE resource DROP COLUMN source; DROP TABLE facility;
         ALTER TABLE history DROP COLUMN seq; DROP TABLE reader; PRAGMA user_version = 1";
@@ -167,8 +167,9 @@ fn without_index() -> String {
     drops.collect::<String>() + WITHOUT_SUBSCRIPTIONS
 }
 
-/// What takes away what versions 6 and 8 add.
+/// What takes away what versions 6, 8 and 9 add.
 const WITHOUT_SUBSCRIPTIONS: &str = "DROP INDEX resource_written; DROP INDEX history_others; \
+     ALTER TABLE history DROP COLUMN posted; \
      ALTER TABLE head DROP COLUMN watching; DROP TABLE subscription; DROP TABLE event;";
 
 #[tokio::test]

@@ -90,10 +90,12 @@ fn linear(
     Trial::test(name, test).with_ignored_flag(!asked_for)
 }
 
+/// What is asked of the database of a connection string.
+type Case = fn(String) -> BoxFuture<'static, Result<(), Failed>>;
+
 /// Of what the nodes of one region share.
 fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
-    type Case = fn(String) -> BoxFuture<'static, Result<(), Failed>>;
-    let cases: [(&str, Case); 14] = [
+    let cases: [(&str, Case); 15] = [
         ("of_two_nodes_one_writes", |url| {
             Box::pin(pair::of_two_nodes_one_writes(url))
         }),
@@ -120,6 +122,9 @@ fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
         ),
         ("what_a_fenced_node_delivers_is_not_stored", |url| {
             Box::pin(pair::what_a_fenced_node_delivers_is_not_stored(url))
+        }),
+        ("a_store_put_back_takes_nothing_of_clients", |url| {
+            Box::pin(pair::a_store_put_back_takes_nothing_of_clients(url))
         }),
         ("rows_wait_in_their_order_until_they_are_forgotten", |url| {
             Box::pin(pair::rows_wait_in_their_order_until_they_are_forgotten(url))

@@ -333,7 +333,8 @@ impl Slot {
 
     /// By what the peer has proved who it is.
     pub(crate) fn identity(&self) -> Option<Arc<str>> {
-        match &self.at.lock().party {
+        let at = self.at.lock();
+        match &at.party {
             Party::Identity(identity) => Some(Arc::clone(identity)),
             Party::Address(_) => None,
         }

@@ -109,7 +109,8 @@ impl Region {
         let check = Health::new().optional("reads");
         let true_times: TrueTimes = Arc::new(move || limited);
         let of_log = (check, &self.ledger, &self.store);
-        let (mut audited, kept) = audited(of_log, (now.clone(), &true_times), rand::random, 1_000);
+        let (mut audited, kept) =
+            audited(of_log, (now.clone(), &true_times), rand::random, 2_000_000);
         audited.patience = PATIENCE;
         let (ledger, stop) = (self.ledger.clone(), CancellationToken::new());
         let write = move |rows| {

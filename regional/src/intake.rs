@@ -83,9 +83,11 @@ impl Engine for Intake {
         self.compare_store().await
     }
 
-    /// How far the store's order of commits has come: it only grows, with whatever is written.
+    /// How far the store's order of commits has come: it only grows, with whatever is written. What clients write holds the
+    /// store to it until it is looked at again.
     async fn mark(&self) -> Result<Option<u64>, PortError> {
         let head = self.store.head().await?;
+        self.store.stands_at(head);
         Ok(Some(head.unsigned_abs()))
     }
 }

@@ -371,6 +371,37 @@ async fn eight_commits(store: &dyn ResourceStore) {
     deliver(3, vec![fixture::observation(2)]).await;
 }
 
+pub async fn the_history_says_what_was_created_by_post(engine: &dyn Engine) {
+    let store = engine.open().await;
+    let deliver = Delivery {
+        parcel: fixture::parcel(1),
+        source: fixture::source(1),
+        resources: vec![fixture::patient(1, 1950), fixture::observation(1)],
+    };
+    store.apply(vec![deliver], NOW).await.unwrap();
+    let posted = Change::Put {
+        draft: draft(1, 1).posted(),
+        expect: Expect::Absent,
+    };
+    one(&*store, posted).await;
+    one(&*store, put(2, 1, Expect::Absent)).await;
+    one(&*store, put(1, 2, Expect::Anything)).await;
+    for by_id in [false, true] {
+        let query = HistoryQuery {
+            by_id,
+            ..all(Scope::Everything)
+        };
+        let page = store.history(&query).await.unwrap();
+        assert_eq!(page.versions.len(), 5);
+        let posted = page
+            .versions
+            .iter()
+            .filter(|one| page.posted.contains(&one.seq));
+        let posted: Vec<_> = posted.map(|one| (one.id.clone(), one.version)).collect();
+        assert_eq!(posted, [(id(1), 1)], "{by_id}");
+    }
+}
+
 pub async fn the_history_shows_every_version_once_in_either_order(engine: &dyn Engine) {
     let store = engine.open().await;
     eight_commits(&*store).await;

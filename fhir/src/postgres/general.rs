@@ -8,8 +8,8 @@ use super::{
 use crate::query::sql::{Bind, Dialect, Sql};
 use crate::sql;
 use crate::store::{
-    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
-    Planned, ResourceType, Stored, Transacted, Transaction, Unmet, added, plan,
+    Change, Current, Draft, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery,
+    Plan, Planned, ResourceType, Stored, Transacted, Transaction, Unmet, added, plan,
 };
 use crate::subscription::Noting;
 use bytes::BytesMut;
@@ -34,10 +34,10 @@ const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body,
      SELECT seq, type, id, version, $1, body, author, patient, effective \
      FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[]) \
      AS n(seq, type, id, version, body, author, patient, effective)";
-const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author) \
-     SELECT seq, type, id, version, $1, body, author \
-     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[]) \
-     AS n(seq, type, id, version, body, author)";
+const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author, posted) \
+     SELECT seq, type, id, version, $1, body, author, posted \
+     FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[]) \
+     AS n(seq, type, id, version, body, author, posted)";
 
 impl ToSql for Bind {
     fn to_sql(
@@ -63,12 +63,13 @@ impl ToSql for Bind {
 }
 
 /// Several transactions of clients in one of the engine, in their order: what became of each, and how many events were
-/// written. One that changes what is watched comes alone.
+/// written. One that changes what is watched comes alone. None, and nothing is done, where the order of commits does not
+/// stand at `stood` any more.
 pub async fn transact(
     client: &mut Object,
     asked: &[Transaction],
-    watches: &events::Cache,
-) -> Result<(Vec<Transacted>, u64), Error> {
+    (watches, stood): (&events::Cache, i64),
+) -> Result<Option<(Vec<Transacted>, u64)>, Error> {
     let now = asked.iter().map(|one| one.now.0).max().unwrap_or_default();
     let transaction = client.transaction().await?;
     let lock = transaction.prepare_cached(LOCK).await?;
@@ -81,6 +82,9 @@ pub async fn transact(
         ([&now], [&types, &ids]);
     let locked = transaction.query_one(&lock, &of_lock);
     let (head, known) = try_join(locked, transaction.query(&look, &of_look)).await?;
+    if head.get::<_, i64>(0) < stood {
+        return Ok(None);
+    }
     let watched = watches.watches(&transaction, head.get(2)).await?;
     let mut batch = Batch {
         transaction: &transaction,
@@ -104,7 +108,7 @@ pub async fn transact(
     // What changes what is watched came alone, so that all of it is still among what was written last.
     events::register(&transaction, batch.pending.iter().map(|(row, _)| row)).await?;
     transaction.commit().await?;
-    Ok((all, events))
+    Ok(Some((all, events)))
 }
 
 /// What one transaction of the engine does for several of clients.
@@ -254,9 +258,13 @@ async fn write(
         .collect();
     let subjects: Vec<Option<&str>> = columns.iter().map(|columns| columns.0).collect();
     let times: Vec<Option<i64>> = columns.iter().map(|columns| columns.1).collect();
+    let posted = all
+        .iter()
+        .map(|(row, _)| row.draft.is_some_and(Draft::is_posted));
+    let posted: Vec<i64> = posted.map(i64::from).collect();
     try_join4(
         insert(transaction, WRITE, &kept, (updated, &[&subjects, &times])),
-        insert(transaction, REMEMBER, &all, (updated, &[])),
+        insert(transaction, REMEMBER, &all, (updated, &[&posted])),
         head,
         index::add(transaction, &found),
     )
@@ -303,7 +311,8 @@ pub async fn history(client: &Object, query: &HistoryQuery) -> Result<Option<His
     let sql = sql::history(Dialect::Postgres, query);
     let statement = client.prepare_cached(&sql.text).await?;
     let rows = client.query(&statement, &params(&sql)).await?;
-    let versions: Option<Vec<_>> = rows.iter().map(stored).collect();
+    let version = |row: &Row| Some((stored(row)?, row.get::<_, i64>(7) == 1));
+    let versions: Option<Vec<_>> = rows.iter().map(version).collect();
     Ok(versions.map(|versions| HistoryPage::of(versions, query.count)))
 }
 

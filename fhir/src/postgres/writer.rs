@@ -11,7 +11,13 @@ use super::{
 use crate::store::{Change, Kind, MAX_CHANGES, StoreError, Transacted, Transaction};
 use crate::subscription::SUBSCRIPTION;
 use deadpool_postgres::{Pool, PoolError};
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// The name of the thread.
@@ -44,6 +50,8 @@ pub struct Writer {
     jobs: mpsc::Sender<Job>,
     /// Ends with the thread.
     alive: watch::Receiver<()>,
+    /// Where the order of commits stood when somebody looked last.
+    stood: Arc<AtomicI64>,
 }
 
 impl Writer {
@@ -64,10 +72,12 @@ impl Writer {
             .enable_all()
             .build()
             .map_err(unstarted)?;
+        let stood = Arc::<AtomicI64>::default();
         let working = Working {
             pool,
             watches,
             noted,
+            stood: Arc::clone(&stood),
         };
         std::thread::Builder::new()
             .name(WRITER.into())
@@ -79,7 +89,12 @@ impl Writer {
                 }
             })
             .map_err(unstarted)?;
-        Ok(Self { jobs, alive })
+        Ok(Self { jobs, alive, stood })
+    }
+
+    /// See [`crate::store::ResourceStore::stands_at`].
+    pub fn stands_at(&self, seq: i64) {
+        self.stood.store(seq, Ordering::Release);
     }
 
     /// See [`crate::store::ResourceStore::transact`].
@@ -122,6 +137,8 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Job>, Option<Job>
 pub(super) enum Trouble {
     Connection(PoolError),
     Engine(tokio_postgres::Error),
+    /// The store is older than it was, and nobody has looked since.
+    PutBack,
 }
 
 impl Trouble {
@@ -129,6 +146,7 @@ impl Trouble {
         match self {
             Self::Connection(error) => not_had(op, error),
             Self::Engine(error) => failed(op, error),
+            Self::PutBack => StoreError::new(Kind::Unavailable, "transact: the store was put back"),
         }
     }
 }
@@ -138,6 +156,7 @@ struct Working {
     pool: Pool,
     watches: Arc<Cache>,
     noted: watch::Sender<u64>,
+    stood: Arc<AtomicI64>,
 }
 
 impl Working {
@@ -190,8 +209,9 @@ impl Working {
 
     async fn attempt(&self, asked: &[Transaction]) -> Result<Vec<Transacted>, Trouble> {
         let mut client = self.pool.get().await.map_err(Trouble::Connection)?;
-        let done = general::transact(&mut client, asked, &self.watches).await;
-        let (all, events) = done.map_err(Trouble::Engine)?;
+        let stood = self.stood.load(Ordering::Acquire);
+        let done = general::transact(&mut client, asked, (&self.watches, stood)).await;
+        let (all, events) = done.map_err(Trouble::Engine)?.ok_or(Trouble::PutBack)?;
         events::tell(&self.noted, events);
         Ok(all)
     }

@@ -192,7 +192,7 @@ async fn create_if_none(
     let text = request.read()?;
     let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
     let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
-    let draft = asker.draft(api, kind, id, &text)?;
+    let draft = asker.draft(api, kind, id, &text)?.posted();
     for _ in 0..MAX_TRIES {
         match condition.look(api).await? {
             Matching::Several => return Err(Failure::several()),

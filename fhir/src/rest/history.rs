@@ -18,6 +18,7 @@ use axum::{http::HeaderMap, response::IntoResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 use types::Timestamp;
 
 /// Of an instant in the calendar, where instants are logical.
@@ -35,9 +36,11 @@ struct Asked {
     used: Vec<(String, String)>,
 }
 
-/// Versions, and the cursor of the next page.
+/// Versions, the commits of those that were created by POST, and the cursor of the next page.
+#[derive(Default)]
 struct Versions {
     versions: Vec<Stored>,
+    posted: BTreeSet<i64>,
     next: Option<String>,
 }
 
@@ -85,10 +88,7 @@ pub async fn history(
         return Err(Failure::not_found());
     }
     if asked.count == 0 {
-        found = Versions {
-            versions: Vec::new(),
-            next: None,
-        };
+        found = Versions::default();
     }
     let last = found.versions.iter().map(|stored| stored.seq).max();
     if let (Instants::Logical(axis), Some(last)) = (&mut instants, last)
@@ -211,17 +211,23 @@ async fn by_commits(
         query.after = Some(place);
     }
     if query.count == 0 {
-        return Ok(Versions {
-            versions: Vec::new(),
-            next: None,
-        });
+        return Ok(Versions::default());
     }
-    let HistoryPage { versions, next } = api.store.history(&query).await?;
+    let page = api.store.history(&query).await?;
+    let HistoryPage {
+        versions,
+        posted,
+        next,
+    } = page;
     let next = next.map(|place| {
         let sealed = URL_SAFE_NO_PAD.encode(api.seal.seal(&what, place.seq));
         format!("{sealed}:{}:{}:{}", place.kind, place.id, place.version)
     });
-    Ok(Versions { versions, next })
+    Ok(Versions {
+        versions,
+        posted,
+        next,
+    })
 }
 
 /// The inverse of a cursor of [`by_commits`].
@@ -264,7 +270,7 @@ async fn by_marks(
     let steps = axis.steps(from, true).ok_or_else(Failure::cursor)?;
     let since = query.commits.map_or(0, |commits| commits.after);
     let until = query.commits.and_then(|commits| commits.until);
-    let mut versions: Vec<Stored> = Vec::new();
+    let (mut versions, mut posted) = (Vec::<Stored>::new(), BTreeSet::new());
     for step in steps {
         let is_asked_for = step.until.is_none_or(|until| since < until);
         if !is_asked_for || query.count == 0 {
@@ -289,15 +295,21 @@ async fn by_marks(
             })
             .await?;
         versions.extend(page.versions);
+        posted.extend(page.posted);
         if versions.len() >= usize::from(query.count) || page.next.is_some() {
             let last = step.until.zip(versions.last());
             let next = last
                 .map(|(mark, last)| format!("m:{mark}:{}:{}:{}", last.kind, last.id, last.version));
-            return Ok(Versions { versions, next });
+            return Ok(Versions {
+                versions,
+                posted,
+                next,
+            });
         }
     }
     Ok(Versions {
         versions,
+        posted,
         next: None,
     })
 }
@@ -374,7 +386,10 @@ fn bundle(
     let mut links = vec![link("self", asked.cursor.as_deref())];
     let next = found.next.as_deref();
     links.extend(next.map(|next| link("next", Some(next))));
-    let entries = found.versions.iter().map(|one| entry(api, one, instants));
+    let entries = found.versions.iter().map(|one| {
+        let is_posted = found.posted.contains(&one.seq);
+        entry(api, (one, is_posted), instants)
+    });
     let bundle = Bundle {
         kind: "history",
         link: links,
@@ -383,11 +398,17 @@ fn bundle(
     serde_json::to_string(&bundle).map_err(|_| StoreError::new(Kind::Internal, "bundle"))
 }
 
-fn entry(api: &FhirApi, stored: &Stored, instants: &Instants) -> Result<Entry, StoreError> {
+/// What was put under an id that nothing was under is created too (FHIR R4 http.html#upsert).
+fn entry(
+    api: &FhirApi,
+    (stored, is_posted): (&Stored, bool),
+    instants: &Instants,
+) -> Result<Entry, StoreError> {
     let (kind, id) = (stored.kind, &stored.id);
     let (method, url, status) = match stored.version {
         _ if stored.is_deleted() => ("DELETE", format!("{kind}/{id}"), "204"),
-        1 => ("POST", kind.to_string(), "201"),
+        _ if is_posted => ("POST", kind.to_string(), "201"),
+        1 => ("PUT", format!("{kind}/{id}"), "201"),
         _ => ("PUT", format!("{kind}/{id}"), "200"),
     };
     let resource = match stored.is_deleted() {

@@ -1,6 +1,7 @@
 //! Tests of histories by time.
 use super::finding_tests::finding;
 use super::*;
+use serde_json::json;
 
 /// `meta.lastUpdated` of a resource, for a query.
 fn instant(reply: &Reply) -> String {
@@ -101,5 +102,50 @@ async fn where_times_are_true_a_history_is_of_the_calendar() {
     ] {
         let reply = api.get(&format!("{patient}?{query}")).await;
         assert_eq!(reply.versions("Patient").len(), count, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_says_what_was_posted_and_what_was_put() {
+    let api = fixture().await;
+    let mut body = finding(2001, None);
+    let posted = api.create(&body).await;
+    let entry = json!([{"resource": body, "request": {"method": "POST", "url": "Condition"}}]);
+    let done = api.bundle("transaction", &entry).await.json();
+    let place = done["entry"][0]["response"]["location"].as_str().unwrap();
+    let in_transaction = place.split("/_history").next().unwrap().to_owned();
+    body["id"] = json!("11111111-2222-4333-8444-555555555555");
+    let put = "Condition/11111111-2222-4333-8444-555555555555".to_owned();
+    let path = format!("/fhir/{put}");
+    for status in [201, 200] {
+        let reply = api.write(Method::PUT, &path, &[], &body.to_string()).await;
+        assert_eq!(reply.status.as_u16(), status, "{}", reply.text);
+        body["recordedDate"] = json!("2002");
+    }
+    let delivered = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let kind = "Condition".to_owned();
+    for (of, expected) in [
+        (&posted, vec![("POST", &kind, "201")]),
+        (&in_transaction, vec![("POST", &kind, "201")]),
+        (&put, vec![("PUT", &put, "200"), ("PUT", &put, "201")]),
+        (
+            &delivered,
+            vec![("PUT", &delivered, "200"), ("PUT", &delivered, "201")],
+        ),
+    ] {
+        let history = api.get(&format!("/fhir/{of}/_history")).await.json();
+        let entries = history["entry"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let found: Vec<[String; 3]> = entries
+            .map(|entry| {
+                let (request, response) = (&entry["request"], &entry["response"]);
+                [&request["method"], &request["url"], &response["status"]].map(text)
+            })
+            .collect();
+        let expected = expected.into_iter();
+        let expected: Vec<[String; 3]> = expected
+            .map(|(method, url, status)| [method.to_owned(), url.clone(), status.to_owned()])
+            .collect();
+        assert_eq!(found, expected, "{of}");
     }
 }

@@ -19,7 +19,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, Method, StatusCode},
 };
-use entry::{Does, Nothing, Writes, writing_of};
+use entry::{Does, Nothing, POSTED, Writes, writing_of};
 use futures_util::future::join_all;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -334,7 +334,11 @@ async fn written(
                     return Err(Failure::no_such_entry().of_entry(one.at));
                 }
                 let draft = one.asker.draft(api, one.kind, one.id.clone(), &text);
-                Some(draft.map_err(|failure| failure.of_entry(one.at))?)
+                let draft = draft.map_err(|failure| failure.of_entry(one.at))?;
+                Some(match one.turn == POSTED {
+                    true => draft.posted(),
+                    false => draft,
+                })
             }
         };
         drafts.push(draft);

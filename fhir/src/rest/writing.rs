@@ -85,7 +85,7 @@ pub async fn create(
     }
     let intent = || {
         let id = drawn((api.draw)()).ok_or_else(Failure::undrawn)?;
-        let draft = asker.draft(api, kind, id, &request.read()?)?;
+        let draft = asker.draft(api, kind, id, &request.read()?)?.posted();
         Ok((intent_of(&draft), draft))
     };
     let (intent, reader) = (intent(), asker.reader.clone());

@@ -4,8 +4,8 @@ use crate::query::IndexRow;
 use crate::query::sql::{Bind, Dialect, Sql, TABLES, row as index_row};
 use crate::sql;
 use crate::store::{
-    Change, Current, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
-    Planned, Stored, Transacted, Transaction, Unmet, added, plan, rows_of,
+    Change, Current, Draft, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery,
+    Plan, Planned, Stored, Transacted, Transaction, Unmet, added, plan, rows_of,
 };
 use crate::subscription::Noting;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -19,8 +19,8 @@ const LAST: &str = "SELECT version, seq, updated, author IS NULL FROM history WH
 const FORGET: &str = "DELETE FROM resource WHERE type = ?1 AND id = ?2";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, author, patient, effective) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author, posted) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 /// Resources whose rows are made at once where a store gets its index.
 const CHUNK: i64 = 1_000;
@@ -141,7 +141,7 @@ fn write(
         forget(connection, kind, id)?;
     }
     let body = row.draft.map_or("", |draft| draft.json());
-    let values = params![row.seq, kind, id, row.version, updated, body, author];
+    let posted = i64::from(row.draft.is_some_and(Draft::is_posted));
     if let Some(draft) = row.draft {
         let (patient, effective) = draft.columns(updated);
         let seq = row.seq;
@@ -158,6 +158,16 @@ fn write(
         ])?;
         index(connection, kind, id, draft.rows())?;
     }
+    let values = params![
+        row.seq,
+        kind,
+        id,
+        row.version,
+        updated,
+        body,
+        author,
+        posted
+    ];
     connection.prepare_cached(REMEMBER)?.execute(values)?;
     Ok(())
 }
@@ -254,7 +264,9 @@ pub fn extent(connection: &Connection, extent: &Extent) -> rusqlite::Result<Exte
 pub fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<HistoryPage> {
     let sql = sql::history(Dialect::Sqlite, query);
     let mut statement = connection.prepare_cached(&sql.text)?;
-    let rows = statement.query_map(params_from_iter(sql.binds), stored)?;
-    let versions = rows.collect::<rusqlite::Result<_>>()?;
-    Ok(HistoryPage::of(versions, query.count))
+    let rows = statement.query_map(params_from_iter(sql.binds), |row| {
+        Ok((stored(row)?, row.get::<_, i64>(7)? == 1))
+    })?;
+    let rows = rows.collect::<rusqlite::Result<_>>()?;
+    Ok(HistoryPage::of(rows, query.count))
 }

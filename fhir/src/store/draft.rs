@@ -22,6 +22,7 @@ pub struct Draft {
     time: Option<Timestamp>,
     rows: Vec<IndexRow>,
     watching: Option<Box<Watching>>,
+    posted: bool,
 }
 
 /// Why a text is not stored.
@@ -84,6 +85,7 @@ impl Draft {
             json,
             rows,
             watching: None,
+            posted: false,
         })
     }
 
@@ -101,6 +103,18 @@ impl Draft {
             watching: Some(Box::new(watching)),
             ..self
         }
+    }
+
+    /// As it came by a POST of its type: the server drew its id.
+    #[must_use]
+    pub const fn posted(mut self) -> Self {
+        self.posted = true;
+        self
+    }
+
+    /// Whether it came by a POST of its type.
+    pub(crate) const fn is_posted(&self) -> bool {
+        self.posted
     }
 
     /// What the store watches by it.

@@ -2,6 +2,7 @@
 use super::{FhirId, ResourceType, Stored};
 use crate::axis::Commits;
 use crate::search::Interval;
+use std::collections::BTreeSet;
 
 /// Whose history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,16 +72,26 @@ impl HistoryPlace {
 pub struct HistoryPage {
     /// In the order that was asked for.
     pub versions: Vec<Stored>,
+    /// The commits of those that were created by POST of their type; the others were put under their ids. Of what was stored
+    /// before that was kept, the first version that a client wrote counts as one.
+    pub posted: BTreeSet<i64>,
     /// Where the next page begins, if there are more.
     pub next: Option<HistoryPlace>,
 }
 
 impl HistoryPage {
-    /// Of rows among which one more than asked for tells that there is a next page.
-    pub(crate) fn of(mut versions: Vec<Stored>, count: u16) -> Self {
-        let more = versions.len() > usize::from(count);
-        versions.truncate(usize::from(count));
+    /// Of rows, each with whether it was created by POST, among which one more than asked for tells that there is a next page.
+    pub(crate) fn of(mut rows: Vec<(Stored, bool)>, count: u16) -> Self {
+        let more = rows.len() > usize::from(count);
+        rows.truncate(usize::from(count));
+        let posted = rows.iter().filter(|(_, posted)| *posted);
+        let posted = posted.map(|(stored, _)| stored.seq).collect();
+        let versions: Vec<Stored> = rows.into_iter().map(|(stored, _)| stored).collect();
         let next = versions.last().filter(|_| more).map(HistoryPlace::of);
-        Self { versions, next }
+        Self {
+            versions,
+            posted,
+            next,
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! What nodes of one region may rely on between them, on a real PostgreSQL: one writes, and what it put is there.
 use libtest_mimic::Failed;
 use medmesh_fhir::{
+    admit::Holding,
     contract::fixture::{self, START},
     postgres::{KeptChunks, LEASE, Noted, Pages, Pair, PostgresStore, Waiting},
     rest::{Reader, Vantages},
-    store::{Kind, ResourceStore},
+    store::{Change, Draft, Expect, Kind, ResourceStore, ResourceType, Transacted, Transaction},
 };
 use std::{
     collections::BTreeMap,
@@ -391,6 +392,37 @@ pub async fn a_commit_in_a_pair_costs_so_much(url: String) -> Result<(), Failed>
         took[0][0], took[0][1], took[1][0], took[1][1]
     );
     Ok(())
+}
+
+/// As after its server was put back. Once somebody has looked where it stands it takes what clients write again.
+pub async fn a_store_put_back_takes_nothing_of_clients(url: String) -> Result<(), Failed> {
+    let store = PostgresStore::open(&url, None).await?;
+    let write = async |id: &str| -> Result<Transacted, Kind> {
+        let (kind, id) = (ResourceType::parse("Basic").unwrap(), id.parse().unwrap());
+        let text = r#"{"resourceType":"Basic","code":{"text":"x"}}"#;
+        let draft = Draft::parse(&Holding::Identified, kind, id, text, "").unwrap();
+        let expect = Expect::Absent;
+        let transaction = Transaction {
+            author: "writer".into(),
+            now: START,
+            changes: vec![Change::Put { draft, expect }],
+            guards: Vec::new(),
+        };
+        store
+            .transact(transaction)
+            .await
+            .map_err(|error| error.kind)
+    };
+    let is_done = |done: Result<Transacted, Kind>| matches!(done, Ok(Transacted::Done(_)));
+    check("nothing was looked at", is_done(write("a").await))?;
+    let head = store.head().await?;
+    store.stands_at(head + 1);
+    let refused = write("b").await;
+    check("written", refused == Err(Kind::Unavailable))?;
+    check("something of it is there", store.head().await? == head)?;
+    store.stands_at(head);
+    check("it was looked at", is_done(write("b").await))?;
+    check("it went on", is_done(write("c").await))
 }
 
 /// Whichever server a reader asks, it is shown marks of one order: what it saw at one is at the other too.

@@ -10,6 +10,9 @@ use super::super::{FhirApi, Interaction, Reader, reading, routes};
 use crate::store::{Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Unmet};
 use axum::http::{HeaderMap, Method};
 
+/// The turn of what is created by POST, in the order of R4: behind DELETE, before PUT and PATCH.
+pub const POSTED: u8 = 1;
+
 /// An entry that writes.
 pub struct Writes {
     /// Its position in the Bundle.
@@ -71,7 +74,7 @@ pub async fn writing_of(
 ) -> Result<Does, Failure> {
     let (interaction, turn) = match entry.method {
         Method::DELETE => (Interaction::Delete, 0),
-        Method::POST => (Interaction::Create, 1),
+        Method::POST => (Interaction::Create, POSTED),
         Method::PUT => (Interaction::Update, 2),
         Method::PATCH => (Interaction::Patch, 2),
         _ => return Ok(Does::Reads),
