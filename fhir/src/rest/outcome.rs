@@ -1,5 +1,6 @@
 //! Every error as a FHIR R4 OperationOutcome with its HTTP status.
 mod of_bundles;
+mod of_patches;
 
 use super::{Denied, FHIR_JSON};
 use crate::admit::Inadmissible;

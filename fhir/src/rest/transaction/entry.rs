@@ -107,7 +107,7 @@ pub async fn writing_of(
         let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
         let stored = reading::current(api, kind, &id, &writes.asker).await?;
         check_id(&writes.asker.sight, api, kind, &id).await?;
-        patched(&mut writes, stored)?;
+        patched(api, headers, &mut writes, stored)?;
     } else if let Some(id) = id {
         writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
         let current = writes
@@ -130,7 +130,7 @@ pub async fn writing_of(
         _ => return Ok(Does::Writes(Box::new(writes))),
     };
     let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
-    conditioned(api, condition, interaction, writes).await
+    conditioned((api, headers), condition, interaction, writes).await
 }
 
 /// The type that an entry writes, and the id, unless that is to be drawn or found.
@@ -151,7 +151,7 @@ fn target_of(
 
 /// The same, of what a condition finds.
 async fn conditioned(
-    api: &FhirApi,
+    (api, headers): (&FhirApi, &HeaderMap),
     condition: Condition,
     interaction: Interaction,
     mut writes: Writes,
@@ -200,7 +200,7 @@ async fn conditioned(
             check_id(&writes.asker.sight, api, writes.kind, &stored.id).await?;
             writes.guard = Some(condition.guard(0, Some(stored.id.clone())));
             match writes.patches {
-                true => patched(&mut writes, *stored)?,
+                true => patched(api, headers, &mut writes, *stored)?,
                 false => writes.id = stored.id,
             }
         }
@@ -209,7 +209,12 @@ async fn conditioned(
 }
 
 /// The patch of an entry, applied to what is there.
-fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
+fn patched(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    writes: &mut Writes,
+    stored: Stored,
+) -> Result<(), Failure> {
     match writes.expect {
         Expect::Absent => return Err(Failure::unmet(Unmet::Exists)),
         Expect::Version(version) if version != stored.version => {
@@ -219,7 +224,7 @@ fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
         Expect::Anything | Expect::Present => {}
     }
     let patch = Patch::in_entry(writes.resource.as_deref().unwrap_or_default())?;
-    writes.resource = Some(patch.of(&stored.json)?);
+    writes.resource = Some(patch.of_stored(api, headers, &stored)?);
     writes.expect = Expect::Version(stored.version);
     writes.id = stored.id;
     Ok(())
