@@ -161,3 +161,72 @@ async fn a_patch_is_of_the_resource_as_it_is_read_with_its_version_and_its_meta(
     let reply = api.patch(&path, kind, "[]").await;
     assert_eq!(reply.headers[header::ETAG], "W/\"3\"");
 }
+
+/// Patches, JSON Patches or the path of what a FHIRPath Patch deletes, and the status for who may not read and who may.
+const LOOKING: &[(&str, u16, u16)] = &[
+    (
+        r#"[{"op": "test", "path": "/resourceType", "value": "Condition"}]"#,
+        403,
+        200,
+    ),
+    (
+        r#"[{"op": "test", "path": "/resourceType", "value": "Patient"}]"#,
+        403,
+        422,
+    ),
+    (
+        r#"[{"op": "copy", "from": "/code", "path": "/code"}]"#,
+        403,
+        200,
+    ),
+    (
+        r#"[{"op": "move", "from": "/code", "path": "/code"}]"#,
+        403,
+        200,
+    ),
+    (r#"[{"op": "remove", "path": "/note"}]"#, 422, 422),
+    (
+        r#"[{"op": "replace", "path": "/recordedDate", "value": "2003"}]"#,
+        200,
+        200,
+    ),
+    ("Condition.note.where(text = 'x')", 403, 200),
+    ("Condition.note[0].text", 200, 200),
+];
+
+#[tokio::test]
+async fn who_may_not_read_finds_nothing_out_by_a_patch() {
+    let api = fixture().await;
+    let one = api.create(&finding(2001, None)).await;
+    let delete = |path: &str| {
+        json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": [
+            {"name": "type", "valueCode": "delete"}, {"name": "path", "valueString": path},
+        ]}]})
+    };
+    for (patch, unseen, seen) in LOOKING {
+        let (kind, body) = match patch.starts_with('[') {
+            true => ("application/json-patch+json", (*patch).to_owned()),
+            false => (FHIR_JSON, delete(patch).to_string()),
+        };
+        for (token, status) in [("Bearer writes", *unseen), ("Bearer all", *seen)] {
+            let request = Request::patch(format!("/fhir/{one}"))
+                .header("authorization", token)
+                .header("content-type", kind)
+                .body(Body::from(body.clone()));
+            let reply = api.send(request.unwrap()).await;
+            let text = &reply.text;
+            assert_eq!(reply.status.as_u16(), status, "{token} {patch}: {text}");
+            let is_told = status == 422 && token == "Bearer all";
+            assert_eq!(text.contains("operation 1"), is_told, "{patch}: {text}");
+        }
+    }
+    let test = json!([{"op": "test", "path": "/resourceType", "value": "Patient"}]);
+    let entries = json!([json_patch(&one, &test)]);
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+    let request = Request::post("/fhir")
+        .header("authorization", "Bearer writes")
+        .header("content-type", FHIR_JSON)
+        .body(Body::from(bundle.to_string()));
+    let reply = api.send(request.unwrap()).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.text);
+}

@@ -6,7 +6,7 @@ mod searches;
 use super::{
     Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
     conditional, history, lastn, offered, outcome::Failure, packing, patching, patching::Target,
-    reading, stats, subscribing, transacting, validating, writing,
+    reading, stats, subscribing, throttling, transacting, validating, writing,
 };
 use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
@@ -17,7 +17,7 @@ use axum::{
         DefaultBodyLimit, FromRequest, FromRequestParts, Request, rejection::BytesRejection,
     },
     http::{HeaderMap, Method, request::Parts},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodRouter, any, delete, get, patch, post, put},
 };
@@ -91,6 +91,7 @@ impl FhirApi {
             .nest("/fhir", inner)
             .route("/fhir/", bundles)
             .layer(from_fn(readable))
+            .layer(from_fn_with_state(api.clone(), throttling::throttle))
             .layer(from_fn(packing::pack))
             .with_state(api)
     }
@@ -152,7 +153,7 @@ pub fn is_readable(pairs: &str) -> bool {
 }
 
 /// RFC 3986 §2.1; none where it is no UTF-8.
-fn decoded(segment: &str) -> Option<String> {
+pub fn decoded(segment: &str) -> Option<String> {
     let mut out = Vec::with_capacity(segment.len());
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {

@@ -3,7 +3,7 @@ use super::super::access::Asker;
 use super::super::bundled::Entry;
 use super::super::conditional::{self, Condition, IF_NONE_EXIST, Matching};
 use super::super::outcome::Failure;
-use super::super::patching::{self, Patch};
+use super::super::patching::Patch;
 use super::super::transacting::own_headers;
 use super::super::writing::{self, check_id, drawn, new_id};
 use super::super::{FhirApi, Interaction, Reader, reading, routes};
@@ -110,7 +110,7 @@ pub async fn writing_of(
         let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
         let stored = reading::current(api, kind, &id, &writes.asker).await?;
         check_id(&writes.asker.sight, api, kind, &id).await?;
-        patched(api, &mut writes, stored).await?;
+        patched(api, headers, &mut writes, stored).await?;
     } else if let Some(id) = id {
         writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
         let current = writes
@@ -133,7 +133,7 @@ pub async fn writing_of(
         _ => return Ok(Does::Writes(Box::new(writes))),
     };
     let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
-    conditioned(api, condition, interaction, writes).await
+    conditioned((api, headers), condition, interaction, writes).await
 }
 
 /// The type that an entry writes, and the id, unless that is to be drawn or found.
@@ -154,7 +154,7 @@ fn target_of(
 
 /// The same, of what a condition finds.
 async fn conditioned(
-    api: &FhirApi,
+    (api, headers): (&FhirApi, &HeaderMap),
     condition: Condition,
     interaction: Interaction,
     mut writes: Writes,
@@ -203,7 +203,7 @@ async fn conditioned(
             check_id(&writes.asker.sight, api, writes.kind, &stored.id).await?;
             writes.guard = Some(condition.guard(0, Some(stored.id.clone())));
             match writes.patches {
-                true => patched(api, &mut writes, *stored).await?,
+                true => patched(api, headers, &mut writes, *stored).await?,
                 false => writes.id = stored.id,
             }
         }
@@ -212,7 +212,12 @@ async fn conditioned(
 }
 
 /// The patch of an entry, applied to what is there.
-async fn patched(api: &FhirApi, writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
+async fn patched(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    writes: &mut Writes,
+    stored: Stored,
+) -> Result<(), Failure> {
     if writes.expect == Expect::Absent {
         return Err(Failure::unmet(Unmet::Exists));
     }
@@ -224,8 +229,8 @@ async fn patched(api: &FhirApi, writes: &mut Writes, stored: Stored) -> Result<(
         writes.patches = false;
     }
     let patch = Patch::in_entry(writes.resource.as_deref().unwrap_or_default())?;
-    let text = patching::shown(api, &writes.asker.reader, &stored).await?;
-    writes.resource = Some(patch.of(&text)?);
+    let seen = (headers, &writes.asker.reader);
+    writes.resource = Some(patch.of_stored(api, seen, &stored).await?);
     writes.expect = Expect::Version(stored.version);
     writes.id = stored.id;
     Ok(())
