@@ -202,7 +202,25 @@ pub const ENTRY: &[Rule] = &[
         },
         "a fullUrl names no version",
     ),
+    // R4 says it of Bundle.entry.fullUrl, and gives it no key.
+    rule(
+        "fullUrl",
+        "fullUrl",
+        ends_with_its_id,
+        "a fullUrl does not disagree with the id of its resource",
+    ),
 ];
+
+/// Whether an address ends with the id of the resource, where that has one.
+fn ends_with_its_id(entry: &Object<'_>) -> bool {
+    let url = entry.text("fullUrl").unwrap_or_default();
+    let resource = entry.get("resource").and_then(Json::object);
+    let id = resource.and_then(|resource| resource.text("id"));
+    match (id, url.starts_with("http")) {
+        (Some(id), true) => url.rsplit('/').next() == Some(id),
+        _ => true,
+    }
+}
 
 pub const REPEAT: &[Rule] = &[
     rule(

@@ -310,6 +310,33 @@ fn items_of_questionnaires_and_of_their_answers() {
 }
 
 #[test]
+fn a_full_url_is_that_of_its_resource() {
+    check(
+        r#""type":"collection","#,
+        &[
+            (
+                "Bundle",
+                r#""entry":[{"fullUrl":"https://a.example/Patient/1","resource":
+                    {"resourceType":"Patient","id":"2"}}]"#,
+                r#""entry":[{"fullUrl":"https://a.example/Patient/2","resource":
+                    {"resourceType":"Patient","id":"2"}}]"#,
+                "fullUrl",
+                "Bundle.entry[0].fullUrl",
+            ),
+            (
+                "Bundle",
+                r#""entry":[{"fullUrl":"https://a.example/Patient/2/_history/1","resource":
+                    {"resourceType":"Patient"}}]"#,
+                r#""entry":[{"fullUrl":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520","resource":
+                    {"resourceType":"Patient","id":"2"}}]"#,
+                "bdl-8",
+                "Bundle.entry[0].fullUrl",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn times_durations_and_value_sets() {
     let repeat = |rest: &str| {
         format!(
