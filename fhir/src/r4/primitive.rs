@@ -357,7 +357,56 @@ fn is_narrative(text: &str) -> bool {
     let is_div = text.strip_prefix("<div").is_some_and(|rest| {
         rest.starts_with(|c: char| c.is_whitespace() || matches!(c, '>' | '/' | ':'))
     });
-    is_div && text.ends_with('>') && has_content(text) && !runs(text)
+    is_div && is_closed(text) && has_content(text) && !runs(text)
+}
+
+/// Whether a text is one element, and each within it is closed in its turn (XML 1.0 §2.1).
+fn is_closed(text: &str) -> bool {
+    const SKIPPED: [(&str, &str); 2] = [("!--", "-->"), ("![CDATA[", "]]>")];
+    let mut open: Vec<&str> = Vec::new();
+    let (mut rest, mut has_begun) = (text, false);
+    while let Some((_, after)) = rest.split_once('<') {
+        if has_begun && open.is_empty() {
+            return false;
+        }
+        if let Some((_, end)) = SKIPPED.iter().find(|(start, _)| after.starts_with(start)) {
+            let Some((_, behind)) = after.split_once(end) else {
+                return false;
+            };
+            rest = behind;
+            continue;
+        }
+        let Some((tag, behind)) = tag_of(after) else {
+            return false;
+        };
+        match tag.strip_prefix('/') {
+            Some(name) if open.pop() != Some(name.trim()) => return false,
+            Some(_) => {}
+            None if tag.ends_with('/') => {}
+            None => open.extend(tag.split_whitespace().next()),
+        }
+        (rest, has_begun) = (behind, true);
+    }
+    has_begun && open.is_empty() && rest.is_empty()
+}
+
+/// The tag with which a text goes on, and what is behind it: a `>` between quotes ends none.
+fn tag_of(text: &str) -> Option<(&str, &str)> {
+    let mut quote = None;
+    let end = text.char_indices().find(|(_, c)| match (quote, *c) {
+        (None, '>') => true,
+        (None, '"' | '\'') => {
+            quote = Some(*c);
+            false
+        }
+        (Some(begun), c) => {
+            quote = (begun != c).then_some(begun);
+            false
+        }
+        (None, _) => false,
+    });
+    let (tag, behind) = text.split_at(end?.0);
+    Some((tag, behind.strip_prefix('>')?))
 }
 
 /// Whether a text begins with another, in letters of either case.

@@ -106,6 +106,21 @@ fn white_space_and_what_runs_in_a_reader_are_judged_too() {
             true,
         ),
         ("xhtml", "\"<div>a</div>\"", false),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'><p>a</div>\"",
+            false,
+        ),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'>a<br/><!-- > --></div>\"",
+            true,
+        ),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'>a</div><p>b</p>\"",
+            false,
+        ),
         ("xhtml", "\"<div xmlns='urn:x'>a</div>\"", false),
         (
             "xhtml",
