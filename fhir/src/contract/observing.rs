@@ -42,7 +42,7 @@ fn text(number: u32) -> String {
         _ => "Group/g".to_owned(),
     };
     let performer = match number {
-        3 => {
+        3 | 4 => {
             let patient = fixture::patient(2, 1950);
             format!(
                 r#","performer":[{{"reference":"Patient/{}"}}]"#,
@@ -249,7 +249,8 @@ pub async fn what_clients_observe_is_counted_and_listed_with_their_patients(engi
         (Whose::Everybody, 12),
         (Whose::AnyPatient, 7),
         (Whose::Of(vec![patient]), 6),
-        (Whose::Of(vec![fixture::patient(2, 1950).id().clone()]), 1),
+        // One that has no other subject, and one of patient 1 that patient 2 performed.
+        (Whose::Of(vec![fixture::patient(2, 1950).id().clone()]), 2),
         (Whose::Of(vec![fixture::patient(3, 1950).id().clone()]), 0),
     ] {
         let extent = Extent {

@@ -1,16 +1,17 @@
 //! What was there of a type at a commit, in one statement, so that what changes meanwhile is on one page or the other: what
 //! is in `resource` has not changed since, and the last version by then of everything else is in `history`.
 use crate::query::sql::{Dialect, Sql};
-use crate::store::{Extent, Whose};
+use crate::store::{Extent, FhirId, Whose};
 
 /// Up to so many commits, it is cheaper to look at each of them than to walk a type by its ids.
 const FEW_COMMITS: i64 = 20_000;
 /// Up to so many patients, the index of their readings is read instead of all readings.
 const FEW_PATIENTS: usize = 256;
 
-/// One page: the columns type, id, version, updated, body, source, seq.
+const ROW: &str = "type, id, version, updated, body, source, seq";
+
+/// One page: the columns of [`ROW`].
 pub(crate) fn extent(dialect: Dialect, extent: &Extent) -> Sql {
-    const ROW: &str = "type, id, version, updated, body, source, seq";
     let mut sql = Sql::new(dialect);
     // One more than asked for tells whether there is a next page.
     let limit = sql.mark(i64::from(extent.count) + 1);
@@ -21,6 +22,12 @@ pub(crate) fn extent(dialect: Dialect, extent: &Extent) -> Sql {
         ));
         current(&mut sql, extent, &limit);
         sql.push(&format!(" ORDER BY id LIMIT {limit}) AS one UNION ALL "));
+        if let (Whose::Of(list), false) = (&extent.whose, extent.kind.is_indexed()) {
+            performed(&mut sql, extent, list);
+            sql.push(&format!(
+                " ORDER BY id LIMIT {limit}) AS performed UNION ALL "
+            ));
+        }
     }
     sql.push(
         "SELECT * FROM (SELECT type, id, version, updated, body, (SELECT source FROM resource s \
@@ -44,14 +51,7 @@ fn current(sql: &mut Sql, extent: &Extent, limit: &str) {
             sql.push(" AND patient IS NOT NULL");
         }
         Whose::Of(list) => {
-            let ids: Vec<&str> = list.iter().map(|id| id.as_str()).collect();
-            let ids = sql.mark(serde_json::Value::from(ids).to_string().as_str());
-            let each = match sql.dialect {
-                Dialect::Sqlite => format!("SELECT value FROM json_each({ids})"),
-                Dialect::Postgres => {
-                    format!("SELECT jsonb_array_elements_text(CAST(CAST({ids} AS TEXT) AS JSONB))")
-                }
-            };
+            let each = each(sql, list);
             if sql.dialect == Dialect::Sqlite && list.len() <= FEW_PATIENTS {
                 // The index of a patient's readings has what is needed to find the page.
                 let (from, until) = (sql.mark(extent.after_commit), sql.mark(extent.until));
@@ -68,6 +68,33 @@ fn current(sql: &mut Sql, extent: &Extent, limit: &str) {
             }
         }
     }
+}
+
+/// The ids of a list, as rows.
+fn each(sql: &mut Sql, list: &[FhirId]) -> String {
+    let ids: Vec<&str> = list.iter().map(|id| id.as_str()).collect();
+    let ids = sql.mark(serde_json::Value::from(ids).to_string().as_str());
+    match sql.dialect {
+        Dialect::Sqlite => format!("SELECT value FROM json_each({ids})"),
+        Dialect::Postgres => {
+            format!("SELECT jsonb_array_elements_text(CAST(CAST({ids} AS TEXT) AS JSONB))")
+        }
+    }
+}
+
+/// What patients performed is in their compartments too (FHIR R4 compartmentdefinition-patient.html). What clients observed
+/// has one of them in its column, its subject first: here is what has it beside another one.
+fn performed(sql: &mut Sql, extent: &Extent, list: &[FhirId]) {
+    let each = each(sql, list);
+    sql.push(&format!(
+        "SELECT * FROM (SELECT {ROW} FROM resource r WHERE "
+    ));
+    bounds(sql, extent);
+    sql.push(&format!(
+        " AND author IS NOT NULL AND (patient IS NULL OR patient NOT IN ({each})) AND id IN (SELECT x.id \
+         FROM index_reference x WHERE x.type = 'Observation' AND x.param = 'performer' \
+         AND x.target_type = 'Patient' AND x.target_id IN ({each}))"
+    ));
 }
 
 /// The type, the commits and the place.
