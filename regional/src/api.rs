@@ -1,6 +1,7 @@
 //! `/api/v1` of the region: its devices, read only. Errors are problem documents (RFC 9457).
 use crate::choices::Choices;
 use crate::openapi;
+use crate::rates::Rates;
 use crate::registry::{Device, Filter, MAX_PAGE, Registry};
 use axum::{
     Json, Router,
@@ -13,7 +14,7 @@ use federation::port::{PortError, PortErrorKind};
 use fhir::audit::AUDIT_EVENT;
 use fhir::rest::{
     Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, MAX_BUNDLE_BYTES,
-    Reader, WITHOUT, brings_a_bundle, unread,
+    Reader, TooOften, WITHOUT, brings_a_bundle, unread,
 };
 use fhir::store::ResourceType;
 use node::{
@@ -23,7 +24,7 @@ use node::{
     token::{Interaction, TokenError, Verifier},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use types::{CatalogId, DeviceKind, DeviceStatus, Label, Timestamp};
 
 /// Checks the bearer tokens of this node.
@@ -35,6 +36,8 @@ pub struct Bearer {
     pub research: Arc<[String]>,
     /// Who opted out of it; none where that is not known: then nothing is shown for research.
     pub choices: Option<Choices>,
+    /// How often each may ask.
+    pub rates: Rates,
 }
 
 impl Authorize for Bearer {
@@ -67,6 +70,19 @@ impl Authorize for Bearer {
         match queries.and_then(|queries| self.bounded(&client, queries)) {
             Some(only) => Ok(Granted { reader, only }),
             None => Err(Denied::Forbidden(reader)),
+        }
+    }
+
+    fn spend(&self, headers: &HeaderMap, requests: u32) -> Result<(), TooOften> {
+        match self
+            .rates
+            .is_bounded()
+            .then(|| self.verifier.client(headers))
+            .flatten()
+        {
+            Some(client) => self.rates.take(&client, requests, Instant::now()),
+            // It is turned away as what it is.
+            None => Ok(()),
         }
     }
 
@@ -287,6 +303,7 @@ mod tests {
             verifier: tokens.verifier(),
             research: Arc::from(["researcher".to_owned()]),
             choices: None,
+            rates: Rates::default(),
         };
         let event = ResourceType::parse(AUDIT_EVENT).unwrap();
         use FhirInteraction::{HistorySystem, Read, SearchSystem};
@@ -312,6 +329,7 @@ mod tests {
             verifier: tokens.verifier(),
             research: Arc::from(["researcher".to_owned()]),
             choices: None,
+            rates: Rates::default(),
         };
         assert_eq!(bearer.bounded("researcher", Vec::new()), None);
         assert_eq!(bearer.bounded("researcher", vec!["code=a"]), None);

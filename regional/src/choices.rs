@@ -3,7 +3,7 @@
 //!
 //! Kept in the ledger, by who said so: of each patient that a facility names, what it said last holds. A facility speaks
 //! for its own patients alone: their pseudonyms are random, and nobody else knows them.
-use crate::{api::Bearer, config::RegionalConfig};
+use crate::{api::Bearer, config::RegionalConfig, rates::Rates};
 use async_trait::async_trait;
 use federation::{
     db::DbError,
@@ -45,6 +45,7 @@ pub async fn open(
         verifier: tokens.verifier(),
         research: config.research_clients.clone().into(),
         choices: Some(choices.clone()),
+        rates: Rates::new(config.rate),
     };
     Ok((bearer, choices))
 }

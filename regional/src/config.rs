@@ -1,5 +1,6 @@
 //! The configuration of a regional node, as TOML.
 pub use crate::hooks::{SubscriptionsConfig, TargetConfig};
+pub use crate::rates::RateConfig;
 use federation::{
     models::DeviceModels, profile::SignedProfile, signed_file::SignedFile, tls::mismatches,
 };
@@ -74,6 +75,9 @@ pub struct RegionalConfig {
     /// Where notifications of FHIR subscriptions may go.
     #[serde(default)]
     pub subscriptions: SubscriptionsConfig,
+    /// How often each client may ask for FHIR; as often as it likes when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateConfig>,
     /// Where traces go; nothing is traced when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<TelemetryConfig>,
@@ -229,6 +233,7 @@ impl Validate for RegionalConfig {
                 .filter_map(|it| directory("enrolment.authority", &it.authority)),
         );
         problems.extend(self.subscriptions.problems());
+        problems.extend(self.rate.iter().flat_map(RateConfig::problems));
         let pair = self.pair.iter();
         problems.extend(pair.flat_map(|pair| pair.problems(&self.store, &listeners)));
         let telemetry = self.telemetry.iter();

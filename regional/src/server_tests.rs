@@ -82,6 +82,7 @@ pub(crate) fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         metrics: None,
         enrolment: None,
         subscriptions: crate::config::SubscriptionsConfig::default(),
+        rate: None,
         telemetry: None,
         local_mesh: true,
     }

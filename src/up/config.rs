@@ -155,6 +155,7 @@ impl Configs<'_> {
                 authority: self.plan.pki_dir(),
             }),
             subscriptions: SubscriptionsConfig::default(),
+            rate: None,
             telemetry: self.telemetry(region.jurisdiction)?,
             local_mesh: true,
         })

@@ -407,8 +407,13 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let body = self.body().to_string();
         let mut response = (self.status, [(header::CONTENT_TYPE, FHIR_JSON)], body).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            let value = header::HeaderValue::from_static("5");
+        let after = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => Some("5"),
+            StatusCode::TOO_MANY_REQUESTS => Some("60"),
+            _ => None,
+        };
+        if let Some(after) = after {
+            let value = header::HeaderValue::from_static(after);
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
         if let Some(challenge) = self.challenge {

@@ -6,7 +6,7 @@ mod searches;
 use super::{
     Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
     conditional, history, lastn, offered, outcome::Failure, packing, patching, patching::Target,
-    reading, stats, subscribing, transacting, validating, writing,
+    reading, stats, subscribing, throttling, transacting, validating, writing,
 };
 use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
@@ -17,7 +17,7 @@ use axum::{
         DefaultBodyLimit, FromRequest, FromRequestParts, Request, rejection::BytesRejection,
     },
     http::{HeaderMap, Method, request::Parts},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodRouter, any, delete, get, patch, post, put},
 };
@@ -91,6 +91,7 @@ impl FhirApi {
             .nest("/fhir", inner)
             .route("/fhir/", bundles)
             .layer(from_fn(readable))
+            .layer(from_fn_with_state(api.clone(), throttling::throttle))
             .layer(from_fn(packing::pack))
             .with_state(api)
     }

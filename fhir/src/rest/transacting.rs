@@ -30,6 +30,10 @@ pub async fn bundle(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) ->
     check_format(&headers, &in_url(pairs)?)?;
     let text = resource_in(&headers, body)?;
     let (sort, entries) = bundled::read(&text, api.bases())?;
+    let requests = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    if let Err(too_often) = api.authorize.spend(&headers, requests) {
+        return Ok(too_often.answer());
+    }
     let (kind, answers) = match sort {
         Sort::Batch => {
             let (mut answers, mut left) = (Vec::with_capacity(entries.len()), MAX_ANSWER_BYTES);
