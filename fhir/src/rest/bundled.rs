@@ -1,5 +1,9 @@
 //! The entries of a Bundle that is a batch or a transaction, as requests (FHIR R4 http.html#transaction).
-use super::{conditional, outcome::Failure, routes::MAX_RESOURCE_BYTES};
+use super::{
+    conditional,
+    outcome::Failure,
+    routes::{MAX_RESOURCE_BYTES, decoded},
+};
 use crate::bases::Bases;
 use crate::json::Json;
 use crate::r4::R4;
@@ -29,7 +33,7 @@ pub struct Entry {
     pub resource: Option<String>,
     /// GET, HEAD, POST, PUT, PATCH or DELETE.
     pub method: Method,
-    /// What follows the base, without the query: `Patient`, `1`.
+    /// What follows the base, without the query and decoded: `Patient`, `1`.
     pub path: Vec<String>,
     /// The decoded pairs of the query.
     pub query: Vec<(String, String)>,
@@ -118,6 +122,7 @@ impl EntryText<'_> {
         let own = own.trim_start_matches('/');
         let (path, query) = own.split_once('?').unwrap_or((own, ""));
         let query = conditional::pairs_of(query)?;
+        let path: Option<Vec<String>> = path.split('/').map(decoded).collect();
         let conditions = [
             ("if-none-match", &request.if_none_match),
             ("if-modified-since", &request.if_modified_since),
@@ -129,7 +134,7 @@ impl EntryText<'_> {
             full_url: self.full_url.clone(),
             resource: self.resource.map(|text| text.get().to_owned()),
             method,
-            path: path.split('/').map(str::to_owned).collect(),
+            path: path.ok_or_else(Failure::unreadable_path)?,
             query,
             conditions: stated
                 .filter_map(|(name, value)| Some((name, value.clone()?)))

@@ -324,7 +324,7 @@ impl Failure {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "not-supported",
-            "a resource is application/fhir+json of R4, and not packed",
+            "a resource is application/fhir+json of R4, in UTF-8 and not packed",
         )
     }
 

@@ -153,7 +153,7 @@ pub fn is_readable(pairs: &str) -> bool {
 }
 
 /// RFC 3986 §2.1; none where it is no UTF-8.
-fn decoded(segment: &str) -> Option<String> {
+pub fn decoded(segment: &str) -> Option<String> {
     let mut out = Vec::with_capacity(segment.len());
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {

@@ -500,6 +500,26 @@ async fn an_entry_that_is_no_request_costs_no_other_of_a_batch_and_all_of_a_tran
 }
 
 #[tokio::test]
+async fn the_path_of_an_entry_is_decoded_as_that_of_a_request() {
+    let api = fixture().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    for (url, status) in [
+        (format!("{patient}/%24meta"), "200"),
+        (patient.replace("Patient", "%50atient"), "200"),
+        ("Patient/%ff".to_owned(), "400"),
+        ("Patient/%2".to_owned(), "400"),
+    ] {
+        let entries = json!([{"request": {"method": "GET", "url": url}}]);
+        let reply = api.bundle("batch", &entries).await.json();
+        let told = reply["entry"][0]["response"]["status"].as_str();
+        assert!(
+            told.is_some_and(|told| told.starts_with(status)),
+            "{url}: {reply}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_batch_reads_no_more_than_is_held_at_once_whether_by_get_or_by_an_operation() {
     let api = fixture().await;
     let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
