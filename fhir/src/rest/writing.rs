@@ -395,9 +395,10 @@ fn answer(
     })
 }
 
-/// The answer to a delete.
+/// The answer to a delete. What never was has no version.
 pub fn answer_of_delete(written: Written, headers: &HeaderMap) -> Response {
     let tag = [(header::ETAG, format!("W/\"{}\"", written.version))];
+    let tag = (written.version > 0).then_some(tag);
     match negotiation::returns(headers) {
         Return::Outcome => (StatusCode::OK, tag, json(done("deleted"))).into_response(),
         Return::Minimal | Return::Representation => (StatusCode::NO_CONTENT, tag).into_response(),

@@ -500,6 +500,19 @@ async fn an_entry_that_is_no_request_costs_no_other_of_a_batch_and_all_of_a_tran
 }
 
 #[tokio::test]
+async fn the_deletion_of_what_never_was_has_no_version() {
+    let api = fixture().await;
+    let made = api.made().await;
+    let never = "/fhir/Condition/11111111-2222-4333-8444-555555555555";
+    for (path, tag) in [(made.as_str(), Some("W/\"2\"")), (never, None)] {
+        let reply = api.write(Method::DELETE, path, &[], "").await;
+        assert_eq!(reply.status, StatusCode::NO_CONTENT, "{}", reply.text);
+        let given = reply.headers.get(header::ETAG);
+        assert_eq!(given.map(|given| given.to_str().unwrap()), tag, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_path_of_an_entry_is_decoded_as_that_of_a_request() {
     let api = fixture().await;
     let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
