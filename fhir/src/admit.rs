@@ -11,6 +11,7 @@
 //! is a true one (a client writes in the time of the patient's record, which is shifted), and a name that is written
 //! in the letters of a code.
 mod ages;
+mod asked;
 mod coded;
 mod forms;
 mod lists;

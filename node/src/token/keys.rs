@@ -45,7 +45,9 @@ fn of_set(text: &[u8], path: &Path, kid: &str) -> Result<DecodingKey, ClientErro
         why,
     };
     let set: Set = serde_json::from_slice(text).map_err(|_| wrong("it is no JWK Set"))?;
-    let mut own = set.keys.iter().filter(|key| key["kid"] == kid);
+    let text_of = |key: &Value, name: &str| Some(key.get(name)?.as_str()?.to_owned());
+    let is_own = |key: &&Value| text_of(key, "kid").as_deref() == Some(kid);
+    let mut own = set.keys.iter().filter(is_own);
     let key = match (own.next(), own.next()) {
         (Some(key), None) => key,
         (None, _) => return Err(wrong("no key has this kid")),
@@ -60,10 +62,10 @@ fn of_set(text: &[u8], path: &Path, kid: &str) -> Result<DecodingKey, ClientErro
     if !is_for("use", "sig") || !is_for("alg", "ES384") {
         return Err(wrong("the key is not for signatures with ES384"));
     }
-    let is_of_curve = key["kty"] == "EC" && key["crv"] == "P-384";
-    let point = key["x"].as_str().zip(key["y"].as_str());
-    let point = point.filter(|_| is_of_curve);
-    let read = point.and_then(|(x, y)| DecodingKey::from_ec_components(x, y).ok());
+    let of = |name: &str| text_of(key, name);
+    let is_of_curve = of("kty").as_deref() == Some("EC") && of("crv").as_deref() == Some("P-384");
+    let point = of("x").zip(of("y")).filter(|_| is_of_curve);
+    let read = point.and_then(|(x, y)| DecodingKey::from_ec_components(&x, &y).ok());
     read.filter(is_p384)
         .ok_or_else(|| wrong("the key is none of P-384 (kty EC, crv P-384, x and y)"))
 }
