@@ -33,7 +33,8 @@ pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
 fn statement(api: &FhirApi) -> Value {
     let resources: Vec<Value> = ResourceType::every()
         .map(|kind| {
-            let mut told = resource(kind, offered(kind), api.bulk.is_some());
+            let exports = api.bulk.is_some();
+            let mut told = resource(kind, offered(kind), (exports, (api.true_times)()));
             if kind.as_str() == SUBSCRIPTION && api.subscriptions.is_some() {
                 subscribing::announce(&mut told);
             }
@@ -153,7 +154,11 @@ fn about(kind: ResourceType, code: &str) -> Option<&'static str> {
         .map(|param| param.about)
 }
 
-fn resource(kind: ResourceType, interactions: &[Interaction], exports: bool) -> Value {
+fn resource(
+    kind: ResourceType,
+    interactions: &[Interaction],
+    (exports, true_times): (bool, bool),
+) -> Value {
     let resource = json!({
         "type": kind.as_str(),
         "interaction": interactions
@@ -164,7 +169,11 @@ fn resource(kind: ResourceType, interactions: &[Interaction], exports: bool) -> 
             true => "versioned-update",
             false => "versioned",
         },
-        "conditionalRead": "not-match",
+        // A logical instant is too coarse, in whole seconds, to say that nothing was changed.
+        "conditionalRead": match true_times {
+            true => "full-support",
+            false => "not-match",
+        },
         "readHistory": interactions.contains(&Interaction::Vread),
         "updateCreate": interactions.contains(&Interaction::Update),
         "conditionalCreate": interactions.contains(&Interaction::Create),

@@ -245,3 +245,19 @@ async fn what_there_is_is_told_whole_and_nothing_of_terminology() {
         assert_eq!(reply.issue(), (400, "value".to_owned()), "{mode}");
     }
 }
+
+#[tokio::test]
+async fn a_read_is_conditional_by_its_time_where_times_are_true() {
+    let patient = format!("/fhir/Patient/{}", fixture::patient(1, 1950).id());
+    let headers = [
+        ("authorization", "Bearer all"),
+        ("if-modified-since", "Sat, 01 Jan 2050 00:00:00 GMT"),
+    ];
+    for (true_times, declared, status) in [(false, "not-match", 200), (true, "full-support", 304)] {
+        let api = fixture_of(true_times).await;
+        let told = statement(&api).await["resource"][0]["conditionalRead"].clone();
+        assert_eq!(told, declared);
+        let read = api.get_with(&patient, &headers).await;
+        assert_eq!(read.status.as_u16(), status, "{declared}");
+    }
+}
