@@ -191,7 +191,6 @@ async fn answered(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
     let segments = Segments(entry.path.iter().cloned().map(Some).collect());
     let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
     match (&entry.method, path.as_slice()) {
-        (&Method::POST, [_]) => routes::create(api, segments, pairs, own, Ok(body)).await,
         (&Method::PUT, [_]) => routes::update_found(api, segments, pairs, own, Ok(body)).await,
         (&Method::PUT, [_, _]) => routes::update(api, segments, pairs, own, Ok(body)).await,
         (&Method::PATCH, [_]) => routes::patch_found(api, segments, pairs, own, Ok(body)).await,
@@ -204,19 +203,17 @@ async fn answered(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::POST, ["Observation", "$stats"]) => {
             stats::answer(api, pairs, own, Posted(Some(Ok(body)))).await
         }
-        (&Method::POST, [_, _]) => routes::of_type(api, segments, pairs, own, Ok(body)).await,
-        (&Method::POST, [_, _, _]) => routes::of_one(api, segments, pairs, own, Ok(body)).await,
         (&Method::GET | &Method::HEAD, ["metadata"]) => capability::metadata(api, pairs, own).await,
         (&Method::GET | &Method::HEAD, ["Observation", "$stats"]) => {
             stats::answer(api, pairs, own, Posted(None)).await
         }
-        (&Method::GET | &Method::HEAD, [""]) => {
+        (&Method::GET | &Method::HEAD, [""]) | (&Method::POST, ["_search"]) => {
             routes::search_system(api, pairs, own, Posted(None)).await
         }
         (&Method::GET | &Method::HEAD, ["_history"]) => {
             routes::history_of_system(api, pairs, own).await
         }
-        (&Method::GET | &Method::HEAD, [_]) => {
+        (&Method::GET | &Method::HEAD, [_]) | (&Method::POST, [_, "_search"]) => {
             routes::search(api, segments, pairs, own, Posted(None)).await
         }
         (&Method::GET | &Method::HEAD, [_, "_history"]) => {
@@ -230,6 +227,9 @@ async fn answered(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::GET | &Method::HEAD, [_, _, "_history", _]) => {
             routes::vread(api, segments, pairs, own).await
         }
+        (&Method::POST, [_]) => routes::create(api, segments, pairs, own, Ok(body)).await,
+        (&Method::POST, [_, _]) => routes::of_type(api, segments, pairs, own, Ok(body)).await,
+        (&Method::POST, [_, _, _]) => routes::of_one(api, segments, pairs, own, Ok(body)).await,
         _ => Err(Failure::no_such_path()),
     }
 }

@@ -632,3 +632,24 @@ async fn an_entry_that_heads_has_no_content_and_one_that_deletes_nothing_has_no_
     assert_eq!(reply.status, StatusCode::NO_CONTENT);
     assert!(!reply.headers.contains_key(header::ETAG));
 }
+
+#[tokio::test]
+async fn an_entry_of_a_batch_searches_by_post_as_by_get() {
+    let api = fixture().await;
+    let one = api.create(&condition()).await;
+    let ask = |method: &str, url: &str| json!({"request": {"method": method, "url": url}});
+    let entries = json!([
+        ask("GET", "Condition?code=38341003"),
+        ask("POST", "Condition/_search?code=38341003"),
+        ask("POST", "_search?_type=Condition&code=38341003"),
+        ask("POST", "Condition/_search?colour=red"),
+    ]);
+    let reply = api.bundle("batch", &entries).await.json();
+    for at in 0..3 {
+        let found = &reply["entry"][at]["resource"]["entry"];
+        assert_eq!(found.as_array().map(Vec::len), Some(1), "{reply}");
+        let id = found[0]["resource"]["id"].as_str().unwrap_or_default();
+        assert_eq!(format!("Condition/{id}"), one);
+    }
+    assert_eq!(reply["entry"][3]["response"]["status"], "400 Bad Request");
+}
