@@ -9,8 +9,7 @@ use super::validating::resource_in;
 use super::writing::{self, Request, drawn, expected, id_in, new_id};
 use super::{Answer, FhirApi, Interaction, Pairs, Reader, check_format, outcome::Failure};
 use crate::audit;
-use crate::json::Json;
-use crate::query::{self, Filter, Found, Handling};
+use crate::query::{self, Filter, Found, Handling, IndexRow};
 use crate::store::{
     Change, Draft, Expect, FhirId, Find, Guard, ResourceType, Sights, Stored, Unmet,
 };
@@ -78,19 +77,17 @@ impl Condition {
         self.plain.is_some()
     }
 
-    /// Whether it will find a resource of its type that is about to be written; not where others have to be looked at.
-    pub fn will_find(&self, api: &FhirApi, id: &FhirId, text: &str) -> bool {
-        let (Some(filter), Ok(tree)) = (&self.plain, Json::parse(text)) else {
-            return false;
-        };
-        let rows = query::extract(&tree, &api.base);
+    /// Whether it will find a resource of its type that is about to be written and is found by these rows; not where others
+    /// have to be looked at.
+    pub fn will_find(&self, id: &FhirId, rows: &[IndexRow]) -> bool {
         let found = Found {
             resource_type: self.kind.as_str(),
             id: id.as_str(),
             last_updated: 0,
-            rows: &rows,
+            rows,
         };
-        query::holds(filter, &found, &[]) && self.sight.holds(self.kind, id, &rows)
+        let holds = |filter| query::holds(filter, &found, &[]);
+        self.plain.as_ref().is_some_and(holds) && self.sight.holds(self.kind, id, rows)
     }
 
     /// What it finds now.

@@ -12,6 +12,8 @@ use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone, asked, told as
 use super::vantage::Instants;
 use super::writing;
 use super::{Api, FhirApi, Reader, negotiation};
+use crate::json::Json;
+use crate::query::{self, IndexRow};
 use crate::store::{
     Draft, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet, Written,
 };
@@ -63,24 +65,34 @@ impl Work {
         self.writes.iter().any(|one| is_it(&one))
     }
 
-    /// What the condition of a reference finds when all is done, where it finds `there` before.
+    /// By what each resource of a type is found that is to be written.
+    fn rows_of(&self, api: &FhirApi, kind: ResourceType) -> Vec<(FhirId, Vec<IndexRow>)> {
+        let of_kind = self.writes.iter().filter(|one| one.kind == kind);
+        let rows = of_kind.filter_map(|one| {
+            let tree = Json::parse(one.resource.as_deref()?).ok()?;
+            Some((one.id.clone(), query::extract(&tree, &api.base)))
+        });
+        rows.collect()
+    }
+
+    /// What the condition of a reference finds when all is done, where it finds `there` before. `written` is what is written
+    /// of the type.
     fn referred_to(
         &self,
-        api: &FhirApi,
         kind: ResourceType,
         (condition, there): (&Condition, Option<&FhirId>),
+        written: &[(FhirId, Vec<IndexRow>)],
     ) -> Result<FhirId, Failure> {
-        let writes = || self.writes.iter().filter(move |one| one.kind == kind);
-        let will_find = |one: &&Writes| {
-            let text = one.resource.as_deref();
-            text.is_some_and(|text| condition.will_find(api, &one.id, text))
-        };
         // Of what is written anew its new content tells, where it can.
-        let stays = |id: &&FhirId| match writes().find(|one| one.id == **id) {
-            None => true,
-            Some(one) => one.resource.is_some() && !condition.is_plain(),
+        let stays = |id: &&FhirId| {
+            let is_it = |one: &&Writes| one.kind == kind && one.id == **id;
+            match self.writes.iter().find(is_it) {
+                None => true,
+                Some(one) => one.resource.is_some() && !condition.is_plain(),
+            }
         };
-        let written = writes().filter(will_find).map(|one| &one.id);
+        let will_find = |(id, rows): &&(FhirId, Vec<IndexRow>)| condition.will_find(id, rows);
+        let written = written.iter().filter(will_find).map(|(id, _)| id);
         let found: Vec<&FhirId> = written.chain(there.filter(stays)).collect();
         match found.as_slice() {
             [] => Err(Failure::nothing_referred_to()),
@@ -284,6 +296,8 @@ async fn find_references(
     if wanted.len() > MAX_REFERENCES {
         return Err(Failure::too_many_entries());
     }
+    // Each resource is looked at once, however many references there are.
+    let mut written: HashMap<ResourceType, Vec<(FhirId, Vec<IndexRow>)>> = HashMap::new();
     for (raw, at) in wanted {
         let of_entry = |failure: Failure| failure.of_entry(at);
         let text: Result<String, _> = serde_json::from_str(&format!("\"{raw}\""));
@@ -303,7 +317,9 @@ async fn find_references(
             Matching::One(stored) => Some(stored.id),
             Matching::Several => return Err(Failure::several().of_entry(at)),
         };
-        let here = work.referred_to(api, kind, (&condition, there.as_ref()));
+        let written = written.entry(kind);
+        let written = written.or_insert_with(|| work.rows_of(api, kind));
+        let here = work.referred_to(kind, (&condition, there.as_ref()), written);
         let here = here.map_err(of_entry)?;
         work.names.insert(raw, format!("{kind}/{here}"));
         work.guards.push(condition.guard(0, there));
