@@ -75,7 +75,7 @@ fn system_operations(api: &FhirApi) -> Value {
     let mut all = vec![json!({
         "name": "validate",
         "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate",
-        "documentation": "At [type]/$validate and [type]/[id]/$validate of every resource type of R4, with a mode; of profiles, R4's own alone",
+        "documentation": "At the base, and at [type]/$validate and [type]/[id]/$validate of every resource type of R4, with a mode; of profiles, R4's own alone",
     })];
     if api.bulk.is_some() {
         all.push(json!({"name": "export", "definition": exported("export")}));

@@ -71,6 +71,9 @@ impl FhirApi {
                 inner = inner.route(path, route);
             }
         }
+        for path in ["/$validate", "/%24validate"] {
+            inner = inner.route(path, post(validating::validate_any).layer(limit()));
+        }
         for path in ["/{kind}/$validate", "/{kind}/%24validate"] {
             inner = inner.route(path, post(validating::validate_type).layer(limit()));
         }
