@@ -16,6 +16,14 @@ use serde_json::{Value, json};
 pub const FHIR_VERSION: &str = "4.0.1";
 /// The day on which the table last changed.
 const DATE: &str = "2026-11-29";
+/// The compartments, as R4 names their definitions.
+const COMPARTMENTS: [&str; 5] = [
+    "device",
+    "encounter",
+    "patient",
+    "practitioner",
+    "relatedPerson",
+];
 
 pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
     let pairs = in_url(pairs)?;
@@ -60,7 +68,13 @@ fn statement(api: &FhirApi) -> Value {
             "security": security(api.token_url.as_deref()),
             "resource": resources,
             "interaction": system.collect::<Vec<_>>(),
+            "searchParam": [
+                {"name": "_id", "type": "token"},
+                {"name": "_lastUpdated", "type": "date"},
+            ],
             "operation": system_operations(api),
+            "compartment": COMPARTMENTS
+                .map(|name| format!("http://hl7.org/fhir/CompartmentDefinition/{name}")),
         }],
     });
     let kept = ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"];

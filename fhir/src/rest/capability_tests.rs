@@ -261,3 +261,29 @@ async fn a_read_is_conditional_by_its_time_where_times_are_true() {
         assert_eq!(read.status.as_u16(), status, "{declared}");
     }
 }
+
+#[tokio::test]
+async fn every_compartment_and_parameter_of_all_types_that_is_declared_is_served() {
+    let api = fixture().await;
+    let told = statement(&api).await;
+    let declared = texts(&told["compartment"], "");
+    for kind in [
+        "Device",
+        "Encounter",
+        "Patient",
+        "Practitioner",
+        "RelatedPerson",
+        "Organization",
+    ] {
+        let url = format!("http://hl7.org/fhir/CompartmentDefinition/{kind}");
+        let is_declared = declared.iter().any(|one| one.eq_ignore_ascii_case(&url));
+        let reply = api.get(&format!("/fhir/{kind}/x/Observation")).await;
+        assert_eq!(reply.status == StatusCode::OK, is_declared, "{kind}");
+    }
+    let params = texts(&told["searchParam"], "name");
+    assert_eq!(params, ["_id", "_lastUpdated"]);
+    for param in params {
+        let reply = api.get(&format!("/fhir?{param}=1970&_count=1")).await;
+        assert_eq!(reply.status, StatusCode::OK, "{param}: {}", reply.text);
+    }
+}
