@@ -6,7 +6,7 @@
 use super::routes::in_url;
 use super::{
     FhirApi, InUrl, access::Asker, access::Found, check_format, json, outcome::Failure, place,
-    reading::instants, vantage::Instants,
+    reading::instants, sight::Sight, vantage::Instants,
 };
 use crate::axis::{self, Axis, Commits};
 use crate::search::{self, DEFAULT_PAGE, Interval, Seal};
@@ -24,6 +24,11 @@ use types::Timestamp;
 const NOT_REACHED: &str =
     "this server has not reached that instant; those of meta.lastUpdated are expected";
 
+/// Versions that are looked at at once where a token does not show everything.
+const CHUNK: u16 = 200;
+/// Versions that are looked at for one page there: then it ends, perhaps with fewer than were asked for, and its link goes on.
+const MAX_LOOKED_AT: usize = 5_000;
+
 /// What was asked for.
 struct Asked {
     since: Option<Timestamp>,
@@ -39,6 +44,12 @@ struct Asked {
 struct Versions {
     versions: Vec<Stored>,
     next: Option<String>,
+}
+
+/// Versions as the store has them, each with the place behind it, and whether there are more.
+struct Looked {
+    versions: Vec<(Stored, Option<String>)>,
+    more: bool,
 }
 
 pub async fn history(
@@ -69,13 +80,12 @@ pub async fn history(
     if is_of_one {
         query.count = query.count.max(1);
     }
-    let mut found = match (&instants, &scope) {
-        (Instants::Logical(axis), Scope::Everything | Scope::Type(_)) => {
-            by_marks(api, query, &asked, axis).await?
-        }
-        _ => by_commits(api, query, &asked).await?,
+    let axis = match (&instants, &scope) {
+        (Instants::Logical(axis), Scope::Everything | Scope::Type(_)) => Some(axis),
+        _ => None,
     };
-    found.versions.retain(|version| asker.sight.shows(version));
+    let from = (asked.cursor.as_deref(), axis);
+    let mut found = page(api, query, from, &asker.sight).await?;
     if is_of_one
         && asked.cursor.is_none()
         && asked.since.is_none()
@@ -200,28 +210,91 @@ fn query(scope: &Scope, asked: &Asked, instants: &Instants) -> Result<HistoryQue
     })
 }
 
+/// A page of what a token shows. Where that is not everything, what is hidden leaves neither a gap on a page nor a page of its
+/// own, unless more than [`MAX_LOOKED_AT`] versions are hidden in a row.
+async fn page(
+    api: &FhirApi,
+    mut query: HistoryQuery,
+    (cursor, axis): (Option<&str>, Option<&Axis>),
+    sight: &Sight,
+) -> Result<Versions, Failure> {
+    let wanted = usize::from(query.count);
+    if *sight == Sight::Everything || wanted == 0 {
+        let Looked { versions, more } = look(api, query, cursor, axis).await?;
+        let last = versions.last().and_then(|(_, place)| place.clone());
+        return Ok(Versions {
+            versions: versions.into_iter().map(|(stored, _)| stored).collect(),
+            next: last.filter(|_| more),
+        });
+    }
+    query.count = CHUNK;
+    let (mut shown, mut next, mut looked_at) = (Vec::new(), None, 0);
+    let mut cursor = cursor.map(str::to_owned);
+    loop {
+        let looked = look(api, query.clone(), cursor.as_deref(), axis).await?;
+        looked_at += looked.versions.len();
+        let last = looked.versions.last().and_then(|(_, place)| place.clone());
+        for (stored, place) in looked.versions {
+            if !sight.shows(&stored) {
+                continue;
+            }
+            if shown.len() == wanted {
+                return Ok(Versions {
+                    versions: shown,
+                    next,
+                });
+            }
+            shown.push(stored);
+            next = place;
+        }
+        cursor = last.filter(|_| looked.more);
+        if cursor.is_none() || looked_at >= MAX_LOOKED_AT {
+            return Ok(Versions {
+                versions: shown,
+                next: cursor,
+            });
+        }
+    }
+}
+
+/// Versions in the order of the page, behind a place.
+async fn look(
+    api: &FhirApi,
+    query: HistoryQuery,
+    cursor: Option<&str>,
+    axis: Option<&Axis>,
+) -> Result<Looked, Failure> {
+    match axis {
+        _ if query.count == 0 => Ok(Looked {
+            versions: Vec::new(),
+            more: false,
+        }),
+        Some(axis) => by_marks(api, query, cursor, axis).await,
+        None => by_commits(api, query, cursor).await,
+    }
+}
+
 async fn by_commits(
     api: &FhirApi,
     mut query: HistoryQuery,
-    asked: &Asked,
-) -> Result<Versions, Failure> {
+    cursor: Option<&str>,
+) -> Result<Looked, Failure> {
     let what = format!("_history/{}", path_of(&query.scope));
-    if let Some(cursor) = &asked.cursor {
+    if let Some(cursor) = cursor {
         let place = place_of(cursor, &api.seal, &what).ok_or_else(Failure::cursor)?;
         query.after = Some(place);
     }
-    if query.count == 0 {
-        return Ok(Versions {
-            versions: Vec::new(),
-            next: None,
-        });
-    }
     let HistoryPage { versions, next } = api.store.history(&query).await?;
-    let next = next.map(|place| {
-        let sealed = URL_SAFE_NO_PAD.encode(api.seal.seal(&what, place.seq));
-        format!("{sealed}:{}:{}:{}", place.kind, place.id, place.version)
+    let versions = versions.into_iter().map(|stored| {
+        let sealed = URL_SAFE_NO_PAD.encode(api.seal.seal(&what, stored.seq));
+        let (kind, id, version) = (stored.kind, &stored.id, stored.version);
+        let place = format!("{sealed}:{kind}:{id}:{version}");
+        (stored, Some(place))
     });
-    Ok(Versions { versions, next })
+    Ok(Looked {
+        versions: versions.collect(),
+        more: next.is_some(),
+    })
 }
 
 /// The inverse of a cursor of [`by_commits`].
@@ -247,10 +320,10 @@ fn row(text: &str) -> Option<HistoryPlace> {
 async fn by_marks(
     api: &FhirApi,
     query: HistoryQuery,
-    asked: &Asked,
+    cursor: Option<&str>,
     axis: &Axis,
-) -> Result<Versions, Failure> {
-    let (from, mut after) = match &asked.cursor {
+) -> Result<Looked, Failure> {
+    let (from, mut after) = match cursor {
         None => (None, None),
         Some(cursor) => {
             let read = || -> Option<(i64, HistoryPlace)> {
@@ -264,10 +337,10 @@ async fn by_marks(
     let steps = axis.steps(from, true).ok_or_else(Failure::cursor)?;
     let since = query.commits.map_or(0, |commits| commits.after);
     let until = query.commits.and_then(|commits| commits.until);
-    let mut versions: Vec<Stored> = Vec::new();
+    let mut versions: Vec<(Stored, Option<String>)> = Vec::new();
     for step in steps {
         let is_asked_for = step.until.is_none_or(|until| since < until);
-        if !is_asked_for || query.count == 0 {
+        if !is_asked_for {
             break;
         }
         // The end of what is asked for is a mark.
@@ -288,17 +361,23 @@ async fn by_marks(
                 ..query.clone()
             })
             .await?;
-        versions.extend(page.versions);
+        versions.extend(page.versions.into_iter().map(|stored| {
+            let (kind, id, version) = (stored.kind, &stored.id, stored.version);
+            let place = step
+                .until
+                .map(|mark| format!("m:{mark}:{kind}:{id}:{version}"));
+            (stored, place)
+        }));
         if versions.len() >= usize::from(query.count) || page.next.is_some() {
-            let last = step.until.zip(versions.last());
-            let next = last
-                .map(|(mark, last)| format!("m:{mark}:{}:{}:{}", last.kind, last.id, last.version));
-            return Ok(Versions { versions, next });
+            return Ok(Looked {
+                versions,
+                more: true,
+            });
         }
     }
-    Ok(Versions {
+    Ok(Looked {
         versions,
-        next: None,
+        more: false,
     })
 }
 
