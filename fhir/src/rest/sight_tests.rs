@@ -554,3 +554,24 @@ async fn the_pages_of_everything_of_a_patient_tell_nothing_of_hidden_readings() 
     let found = pages(&api, &path, &token, &[]).await;
     assert!(all.len() > 2 && found == [1], "{} {found:?}", all.len());
 }
+
+#[tokio::test]
+async fn what_is_hidden_makes_no_page_too_large() {
+    let api = fixture().await;
+    let readings = (0..1_100).map(|number| fixture::observation(601 + 6 * number));
+    let delivery = Delivery {
+        parcel: fixture::parcel(9),
+        source: fixture::source(1),
+        resources: readings.collect(),
+    };
+    let applied = api.store.apply(vec![delivery], Timestamp(2_000)).await;
+    applied.unwrap();
+    let patient = fixture::patient(1, 1950).id().to_string();
+    let path = format!("/fhir/Patient?_id={patient}&_revinclude=Observation:patient");
+    assert_eq!(api.get(&path).await.issue(), (400, "too-costly".into()));
+    let one = fixture::observation(607).id().to_string();
+    let token = token(&format!("Patient;Observation?identifier={one}"));
+    let own = [("authorization", token.as_str())];
+    let found = api.get_with(&path, &own).await.entries("include");
+    assert_eq!(found, [format!("Observation/{one}")]);
+}
