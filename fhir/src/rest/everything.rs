@@ -28,6 +28,11 @@ pub const TYPES: [&str; 2] = ["Encounter", "Patient"];
 /// What stands for all types below a resource that has a compartment.
 pub const ALL: &str = "*";
 
+/// Readings that are looked at at once where the token does not show all of them.
+const CHUNK: u16 = 200;
+/// Readings that are looked at for one page there: then it ends, perhaps with fewer than were asked for, and its link goes on.
+const MAX_LOOKED_AT: usize = 5_000;
+
 /// What was asked for.
 struct Asked {
     /// The types; where none is named, all of them, without the server's own AuditEvents.
@@ -220,6 +225,15 @@ async fn note(
     Ok(())
 }
 
+/// Where a resource is in that order.
+fn place_of(stored: &Stored) -> FindPlace {
+    FindPlace {
+        keys: Vec::new(),
+        kind: stored.kind,
+        id: stored.id.clone(),
+    }
+}
+
 struct Compartment<'a> {
     api: &'a FhirApi,
     headers: &'a HeaderMap,
@@ -245,21 +259,51 @@ impl Compartment<'_> {
                 continue;
             };
             let left = asked.count - u16::try_from(page.len()).unwrap_or(asked.count);
-            let after = from.as_ref().filter(|place| place.kind == kind);
-            let (found, more) = self
-                .of_type((kind, sight.clone()), asked, after, left)
-                .await?;
-            let last = found.last().or(page.last()).map(|last| FindPlace {
-                keys: Vec::new(),
-                kind: last.kind,
-                id: last.id.clone(),
-            });
-            page.extend(found.into_iter().filter(|stored| sight.shows(stored)));
+            let after = from.clone().filter(|place| place.kind == kind);
+            let (found, more, last) = self.shown((kind, sight), asked, after, left).await?;
+            let last = last.or_else(|| page.last().map(place_of));
+            page.extend(found);
             if more {
                 return Ok((page, last));
             }
         }
         Ok((page, None))
+    }
+
+    /// What the token shows of one type, at most so many resources, whether there are more, and where to go on. Of readings what
+    /// is hidden leaves neither a gap on a page nor a page of its own, unless more than [`MAX_LOOKED_AT`] are in a row.
+    async fn shown(
+        &self,
+        (kind, sight): (ResourceType, Sight),
+        asked: &Asked,
+        mut after: Option<FindPlace>,
+        left: u16,
+    ) -> Result<(Vec<Stored>, bool, Option<FindPlace>), Failure> {
+        if sight == Sight::Everything || kind.is_indexed() {
+            let of = (kind, sight.clone());
+            let (mut found, more) = self.of_type(of, asked, after.as_ref(), left).await?;
+            let last = found.last().map(place_of);
+            found.retain(|stored| sight.shows(stored));
+            return Ok((found, more, last));
+        }
+        let (mut shown, mut looked_at) = (Vec::new(), 0);
+        loop {
+            let of = (kind, sight.clone());
+            let (found, more) = self.of_type(of, asked, after.as_ref(), CHUNK).await?;
+            looked_at += found.len();
+            let last = found.last().map(place_of);
+            for stored in found.into_iter().filter(|stored| sight.shows(stored)) {
+                if shown.len() == usize::from(left) {
+                    let last = shown.last().map(place_of);
+                    return Ok((shown, true, last));
+                }
+                shown.push(stored);
+            }
+            if !more || looked_at >= MAX_LOOKED_AT {
+                return Ok((shown, more, last));
+            }
+            after = last;
+        }
     }
 
     /// Resources of one type, at most so many, and whether there are more.
