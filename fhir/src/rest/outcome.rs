@@ -23,7 +23,7 @@ pub struct Failure {
     code: &'static str,
     diagnostics: String,
     challenge: Option<&'static str>,
-    /// The methods that are served there, of what says that another one is not.
+    /// The methods that are served there, of what says that another one is not; or the patches that are taken.
     pub(super) allow: Option<&'static str>,
     /// Each thing that is wrong, when there is more to say than the diagnostics; at its element.
     issues: Vec<Value>,
@@ -424,7 +424,14 @@ impl IntoResponse for Failure {
         }
         if let Some(allow) = self.allow {
             let value = header::HeaderValue::from_static(allow);
-            response.headers_mut().insert(header::ALLOW, value);
+            let name = match self.status {
+                // RFC 5789 §2.2.
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                    header::HeaderName::from_static("accept-patch")
+                }
+                _ => header::ALLOW,
+            };
+            response.headers_mut().insert(name, value);
         }
         response
     }

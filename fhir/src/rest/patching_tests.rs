@@ -230,3 +230,16 @@ async fn who_may_not_read_finds_nothing_out_by_a_patch() {
     let reply = api.send(request.unwrap()).await;
     assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.text);
 }
+
+#[tokio::test]
+async fn what_is_no_patch_is_told_which_patches_are_taken() {
+    let api = fixture().await;
+    let path = format!("/fhir/{}", api.create(&finding(2001, None)).await);
+    for kind in ["application/merge-patch+json", "text/plain"] {
+        let reply = api.patch(&path, kind, "{}").await;
+        assert_eq!(reply.issue().0, 415, "{kind}");
+        let taken = &reply.headers["accept-patch"];
+        assert_eq!(taken, "application/json-patch+json, application/fhir+json");
+        assert!(!reply.headers.contains_key(header::ALLOW));
+    }
+}

@@ -144,6 +144,7 @@ impl Failure {
             "not-supported",
             "a patch is application/json-patch+json, or application/fhir+json with Parameters",
         )
+        .allowing("application/json-patch+json, application/fhir+json")
     }
 
     pub(super) fn too_many_included() -> Self {
