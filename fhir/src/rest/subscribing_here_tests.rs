@@ -94,3 +94,22 @@ async fn a_filter_that_looks_for_somebody_is_not_kept() {
         assert_eq!(told.as_str(), element, "{filters:?}: {}", reply.text);
     }
 }
+
+#[tokio::test]
+async fn a_stream_does_not_go_on_from_what_is_no_event() {
+    let mut world = World::new().await;
+    let reference = world.subscribe(&conditions("id-only")).await;
+    let path = format!("/fhir/{reference}/$sse");
+    for (last, expected) in [
+        ("1", (410, "deleted")),
+        ("99999", (410, "deleted")),
+        ("-1", (400, "value")),
+        ("x", (400, "value")),
+        ("18446744073709551616", (400, "value")),
+    ] {
+        let own = [("authorization", "Bearer all"), ("last-event-id", last)];
+        let reply = world.base.get_with(&path, &own).await;
+        let (status, code) = expected;
+        assert_eq!(reply.issue(), (status, code.to_owned()), "{last}");
+    }
+}
