@@ -111,9 +111,10 @@ const ITEM: &[Rule] = &[
     rule(
         "que-1",
         "item",
-        |one| {
-            !(is(one, &["group"]) && !has(one, "item"))
-                && !(is(one, &["display"]) && has(one, "item"))
+        |one| match one.text("type") {
+            Some("group") => has(one, "item"),
+            Some("display") => !has(one, "item"),
+            _ => true,
         },
         "a group has items, and a display has none",
     ),

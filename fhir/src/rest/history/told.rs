@@ -45,7 +45,7 @@ struct Response {
     last_modified: String,
 }
 
-pub fn bundle(
+pub(super) fn bundle(
     api: &FhirApi,
     path: &str,
     asked: &Asked,
