@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use broker::Viewers;
 use fhir::{
-    rest::{Authorize, Denied, Granted, Interaction, Reader},
+    rest::{Authorize, Denied, Granted, Interaction, Reader, understood},
     store::ResourceType,
 };
 use node::token::{Interaction as Needed, Scopes, bearer_token};
@@ -56,10 +56,13 @@ impl Authorize for Bearer {
             return Ok(Granted::everything(reader));
         };
         match scopes.over(kind.as_str(), needed(interaction)) {
-            Some(queries) => Ok(Granted {
-                reader,
-                only: queries.into_iter().map(str::to_owned).collect(),
-            }),
+            Some(queries) => {
+                let only = understood(kind, queries).into_iter();
+                Ok(Granted {
+                    reader,
+                    only: only.map(str::to_owned).collect(),
+                })
+            }
             None => Err(Denied::Forbidden(reader)),
         }
     }
