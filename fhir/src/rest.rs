@@ -51,6 +51,7 @@ pub(crate) use conditional::pairs_of;
 pub use outcome::{Failure, unread};
 pub use routes::{MAX_BUNDLE_BYTES, brings_a_bundle};
 pub(crate) use sight::is_plain;
+pub use sight::understood;
 use std::sync::Arc;
 pub use subscribing::{Hook, Notification, Numbering, Sender, Subscriptions, Untaken};
 pub use throttling::TooOften;

@@ -20,7 +20,7 @@ pub use assertion::{
 pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
 pub use scope::{Interaction, InvalidScope, Scopes};
 pub use used::{Noted, SharedUse};
-pub use verifier::{TokenError, Verifier};
+pub use verifier::{TokenError, Verifier, bearer_token};
 
 use crate::{admission::Known, clock::Clock, config::ClientConfig, listeners, shares::Shares};
 use assertion::Registry;

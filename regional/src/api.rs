@@ -14,7 +14,7 @@ use federation::port::{PortError, PortErrorKind};
 use fhir::audit::AUDIT_EVENT;
 use fhir::rest::{
     Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, MAX_BUNDLE_BYTES,
-    Reader, TooOften, WITHOUT, brings_a_bundle, unread,
+    Reader, TooOften, WITHOUT, brings_a_bundle, understood, unread,
 };
 use fhir::store::ResourceType;
 use node::{
@@ -67,6 +67,7 @@ impl Authorize for Bearer {
         let reader = Reader(client.to_string());
         let queries = scopes.over(kind.as_str(), needed);
         let queries = queries.filter(|_| !self.hides(&client, kind, interaction));
+        let queries = queries.map(|queries| understood(kind, queries));
         match queries.and_then(|queries| self.bounded(&client, queries)) {
             Some(only) => Ok(Granted { reader, only }),
             None => Err(Denied::Forbidden(reader)),
@@ -94,7 +95,7 @@ impl Authorize for Bearer {
         }
         Some(Granted {
             reader: reader.clone(),
-            only: self.bounded(&reader.0, queries)?,
+            only: self.bounded(&reader.0, understood(kind, queries))?,
         })
     }
 

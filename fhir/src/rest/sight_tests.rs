@@ -492,6 +492,25 @@ async fn a_scope_that_looks_elsewhere_or_cannot_be_read_covers_nothing() {
     }
 }
 
+#[test]
+fn of_several_scopes_over_a_type_those_that_can_be_read_count() {
+    let condition = ResourceType::parse("Condition").unwrap();
+    for (queries, expected) in [
+        (&["code=a", "colour=red"][..], &["code=a"][..]),
+        (
+            &["encounter.status=x", "code=a", "code=b"][..],
+            &["code=a", "code=b"][..],
+        ),
+        (&["colour=red"][..], &["colour=red"][..]),
+        (
+            &["colour=red", "_list=x"][..],
+            &["colour=red", "_list=x"][..],
+        ),
+    ] {
+        assert_eq!(understood(condition, queries.to_vec()), expected);
+    }
+}
+
 #[path = "without_tests.rs"]
 mod without_tests;
 
