@@ -143,11 +143,13 @@ async fn a_patch_is_of_the_resource_as_it_is_read_with_its_version_and_its_meta(
         ])
     };
     let kind = "application/json-patch+json";
-    let reply = api.patch(&path, kind, &tagged("2", "HTEST").to_string());
-    assert_eq!(reply.await.issue().0, 422, "it is in version 1");
-    let reply = api
-        .patch(&path, kind, &tagged("1", "HTEST").to_string())
-        .await;
+    let (stale, current) = (
+        tagged("2", "HTEST").to_string(),
+        tagged("1", "HTEST").to_string(),
+    );
+    let reply = api.patch(&path, kind, &stale).await;
+    assert_eq!(reply.issue().0, 422, "it is in version 1");
+    let reply = api.patch(&path, kind, &current).await;
     assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
     assert_eq!(reply.json()["meta"]["versionId"], "2");
     assert_eq!(reply.json()["meta"]["tag"][0]["code"], "HTEST");
