@@ -17,10 +17,7 @@ use crate::{config::EdgeConfig, facility::Facility};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{
-        Method, StatusCode,
-        header::{AUTHORIZATION, WWW_AUTHENTICATE},
-    },
+    http::{Method, StatusCode, header::WWW_AUTHENTICATE},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -29,7 +26,7 @@ use federation::{
     audit::{self, Decision, Entry},
     pki::PkiError,
 };
-use node::{media, problem::Problem};
+use node::{media, problem::Problem, token::bearer_token};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -170,8 +167,7 @@ pub(crate) fn router(
 
 /// Lets in who shows the token; what is posted is JSON.
 async fn known(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let shown = request.headers().get(AUTHORIZATION);
-    let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let shown = bearer_token(request.headers());
     let digest: Option<[u8; 32]> = shown.map(|token| Sha256::digest(token).into());
     if digest == Some(api.token) {
         let json = media::is_one_of(request.headers(), &["application/json"]);

@@ -11,17 +11,20 @@
 //! is a true one (a client writes in the time of the patient's record, which is shifted), and a name that is written
 //! in the letters of a code.
 mod ages;
+mod asked;
 mod coded;
+mod forms;
 mod lists;
+mod observed;
 mod units;
 
 use crate::consent::{self, OptOut};
 use crate::json::{Json, Object};
 use crate::r4::{ByName, Field, Kind, Place, Primitive, R4, Shape};
 use crate::store::ResourceType;
-use crate::subscription::{BACKPORT, SUBSCRIPTION, topic};
+use crate::subscription::{BACKPORT, SUBSCRIPTION};
 use ages::{TOO_OLD, is_of_ages, is_old};
-use coded::{coding, is_loinc, is_told_by_codes, unit};
+use coded::{coding, is_told_by_codes, unit};
 use lists::{ELEMENTS, EXTENSIONS, IDENTIFIERS, SYSTEMS, TYPES, URIS, WORDS};
 use std::sync::LazyLock;
 use types::DeviceId;
@@ -145,6 +148,11 @@ impl Judge {
     fn object(&mut self, shape: &Shape, object: &Object<'_>, at: &Place<'_>) {
         if is_of_subscription(shape, object, at) || !self.fits(shape, object, at) {
             return;
+        }
+        if let Some((element, problem)) =
+            observed::told(&shape.name, object, |text| self.is_year(text))
+        {
+            self.refuse(&at.element(element), problem);
         }
         for (name, value) in &object.0 {
             // The id of what is stored is its place's to say: `Holding::takes_id`.
@@ -391,11 +399,6 @@ fn is_known_uri(text: &str) -> bool {
         .any(|known| is_below(text, known))
 }
 
-/// What may be subscribed to.
-fn is_topic(text: &str) -> bool {
-    topic(text).is_some()
-}
-
 fn is_code(text: &str) -> bool {
     text.len() <= 64 && !text.contains(char::is_whitespace)
 }
@@ -437,23 +440,6 @@ fn is_reference(text: &str) -> bool {
     };
     let drawn_by_the_mesh = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     R4.is_resource(kind) && (is_uuid(id) || drawn_by_the_mesh)
-}
-
-/// Items of a form: `1.2.3`, or the code of LOINC by which its panels name them.
-fn is_link_id(text: &str) -> bool {
-    let is_numbered = text.len() <= 24 && text.split('.').all(|part| is_digits(part, 3));
-    is_numbered || is_loinc(text.strip_prefix('/').unwrap_or(text))
-}
-
-/// Numbers of a sampled signal (FHIR R4 SampledData.data).
-fn is_samples(text: &str) -> bool {
-    text.split(' ')
-        .all(|one| matches!(one, "E" | "U" | "L") || one.parse::<f64>().is_ok_and(f64::is_finite))
-}
-
-/// What a flag says of a reading; no other note is taken.
-fn is_note(text: &str) -> bool {
-    crate::map::FLAGS.iter().any(|(.., note)| *note == text)
 }
 
 #[cfg(test)]

@@ -223,6 +223,36 @@ const HIDDEN: &[(&str, &str)] = &[
         r#"{"implicitRules": "http://hospital.example/rules"}"#,
         "implicitRules",
     ),
+    (
+        r#"{"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "ada"}]}"#,
+        "extension[0].value",
+    ),
+    (r#"{"language": "en-x-ada"}"#, "language"),
+    (r#"{"language": "lovelace"}"#, "language"),
+    (
+        r#"{"code": {"coding": [{"system": "http://loinc.org", "code": "30525-0"}]}, "valueQuantity": {"value": 1080, "system": "http://unitsofmeasure.org", "code": "mo"}}"#,
+        "value",
+    ),
+    (
+        r#"{"code": {"coding": [{"system": "http://snomed.info/sct", "code": "1"}, {"system": "http://loinc.org", "code": "29553-5"}]}, "valueInteger": 90}"#,
+        "value",
+    ),
+    (
+        r#"{"component": [{"code": {"coding": [{"system": "http://loinc.org", "code": "39016-1"}]}, "valueRange": {"low": {"value": 80}, "high": {"value": 91}}}]}"#,
+        "component[0].value",
+    ),
+    (
+        r#"{"valueQuantity": {"value": 90, "system": "http://unitsofmeasure.org", "code": "a"}}"#,
+        "value",
+    ),
+    (
+        r#"{"code": {"coding": [{"system": "http://loinc.org", "code": "21112-8"}]}, "valueDateTime": "1950-03-04"}"#,
+        "value",
+    ),
+    (
+        r#"{"code": {"coding": [{"system": "http://loinc.org", "code": "81954-0"}]}, "valuePeriod": {"start": "1999-03"}}"#,
+        "value",
+    ),
 ];
 
 /// Other resources, and the element of each that is refused.
@@ -289,6 +319,22 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "FamilyMemberHistory.born",
     ),
     (
+        r#"{"resourceType": "QuestionnaireResponse", "item": [{"linkId": "/21112-8", "answer": [{"valueDate": "1950-03-04"}]}]}"#,
+        "QuestionnaireResponse.item[0].answer",
+    ),
+    (
+        r#"{"resourceType": "QuestionnaireResponse", "item": [{"linkId": "30525-0", "answer": [{"valueDecimal": 90.5}]}]}"#,
+        "QuestionnaireResponse.item[0].answer",
+    ),
+    (
+        r#"{"resourceType": "RiskAssessment", "prediction": [{"whenRange": {"low": {"value": 91}}}]}"#,
+        "RiskAssessment.prediction[0].when",
+    ),
+    (
+        r#"{"resourceType": "Patient", "communication": [{"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": "x-ada"}]}}]}"#,
+        "Patient.communication[0].language.coding[0]",
+    ),
+    (
         r#"{"resourceType": "DiagnosticReport", "presentedForm": [{"contentType": "text/plain", "title": "Ada"}]}"#,
         "DiagnosticReport.presentedForm[0].title",
     ),
@@ -308,6 +354,32 @@ fn what_identifies_is_found_wherever_it_hides() {
     for (resource, place) in ELSEWHERE {
         let resource: Value = serde_json::from_str(resource).unwrap();
         assert_eq!(told(&resource), [*place], "{resource}");
+    }
+}
+
+#[test]
+fn an_observed_age_below_90_and_the_year_of_a_birth_are_taken() {
+    let coded = |code: &str| json!({"coding": [{"system": "http://loinc.org", "code": code}]});
+    let years =
+        |value: f64| json!({"value": value, "system": "http://unitsofmeasure.org", "code": "a"});
+    for (code, name, value) in [
+        ("30525-0", "valueQuantity", years(89.9)),
+        ("29553-5", "valueInteger", json!(89)),
+        (
+            "39016-1",
+            "valueRange",
+            json!({"low": years(80.0), "high": years(89.0)}),
+        ),
+        ("21112-8", "valueDateTime", json!("1950")),
+        // No age: a heart rate, and a day on which something was observed.
+        ("8867-4", "valueInteger", json!(95)),
+        ("8665-2", "valueDateTime", json!("1999-03-04")),
+    ] {
+        let observation = json!({
+            "resourceType": "Observation", "status": "final", "language": "pt-BR",
+            "code": coded(code), name: value,
+        });
+        assert_eq!(told(&observation), [""; 0], "{observation}");
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a Consent says of research (FHIR R4 consent.html), read so that whatever is in doubt counts as an opt-out. Pure.
 //!
-//! A Consent is about research when its scope is `research`, or when a purpose of a provision of it is a kind of research
-//! (v3-PurposeOfUse HRESCH). It opts out while it is `active`, unless it is plainly a permission: a root provision of type
-//! `permit` that says nothing else, or the policy rule `OPTIN` without a provision. So a deny, a policy rule `OPTOUT`, and a
-//! permission with exceptions, a period or an actor all opt out: nothing here could keep to half of one. Any other status,
-//! and no Consent at all, opt nobody out.
+//! A Consent is about research when its scope is `research`, when a category of it is one of research, or when a purpose of a
+//! provision of it is a kind of research (v3-PurposeOfUse HRESCH). It opts out while it is `active`, unless it is plainly a
+//! permission: a root provision of type `permit` that says nothing else, or the policy rule `OPTIN` without a provision. So a
+//! deny, a policy rule `OPTOUT`, and a permission with exceptions, a period or an actor all opt out: nothing here could keep to
+//! half of one. Any other status, and no Consent at all, opt nobody out.
 use crate::json::{Json, Object};
 use crate::store::FhirId;
 
@@ -18,6 +18,10 @@ const RESEARCH: [&str; 7] = [
     "PRECLINTRCH",
     "TRANSRCH",
 ];
+
+/// Categories that are of research (FHIR R4 consentcategorycodes): access to what a study has, to what is de-identified, and
+/// to what may be told apart again.
+const CATEGORIES: [&str; 3] = ["research", "rsdid", "rsreid"];
 
 /// The patient of an opt-out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +56,10 @@ pub fn patient(resource: &Json<'_>) -> Option<FhirId> {
 
 fn is_of_research(consent: &Object<'_>) -> bool {
     let provision = consent.get("provision").and_then(Json::object);
-    has_code(consent.get("scope"), "research") || provision.is_some_and(is_for_research)
+    let is_category = |one| CATEGORIES.iter().any(|code| has_code(Some(one), code));
+    has_code(consent.get("scope"), "research")
+        || consent.each("category").any(is_category)
+        || provision.is_some_and(is_for_research)
 }
 
 /// Whether a purpose of a provision, or of one within it, is research. How deep resources nest is bounded where they are read.
@@ -102,6 +109,7 @@ mod tests {
 
     const RESEARCH: &str = r#""scope":{"coding":[{"code":"research"}]}"#;
     const CARE: &str = r#""scope":{"coding":[{"code":"treatment"}]}"#;
+    const PRIVACY: &str = r#""scope":{"coding":[{"code":"patient-privacy"}]}"#;
     const OPTOUT: &str = r#""policyRule":{"coding":[{"code":"OPTOUT"}]}"#;
     const OPTIN: &str = r#""policyRule":{"coding":[{"code":"OPTIN"}]}"#;
     const DENY: &str = r#""provision":{"type":"deny"}"#;
@@ -119,6 +127,9 @@ mod tests {
         let but = r#""provision":{"type":"permit","provision":[{"type":"deny"}]}"#;
         let until = r#""provision":{"type":"permit","period":{"end":"2020"}}"#;
         let no_trial = r#""provision":{"type":"deny","purpose":[{"code":"CLINTRCH"}]}"#;
+        let deidentified =
+            r#""category":[{"coding":[{"code":"59284-0"}]},{"coding":[{"code":"rsdid"}]}]"#;
+        let npp = r#""category":[{"coding":[{"code":"npp"}]}]"#;
         let trial = r#""provision":{"type":"permit","purpose":[{"code":"HRESCH"}]}"#;
         for rest in [
             &[RESEARCH, DENY][..],
@@ -128,6 +139,8 @@ mod tests {
             &[RESEARCH, until],
             &[RESEARCH, OPTOUT, PERMIT],
             &[CARE, no_trial],
+            &[PRIVACY, deidentified, OPTOUT],
+            &[CARE, deidentified, DENY],
         ] {
             assert!(opts_out("active", rest), "{rest:?}");
         }
@@ -136,6 +149,8 @@ mod tests {
             &[RESEARCH, OPTIN],
             &[CARE, DENY],
             &[CARE, trial],
+            &[PRIVACY, deidentified, PERMIT],
+            &[PRIVACY, npp, DENY],
         ] {
             assert!(!opts_out("active", rest), "{rest:?}");
         }

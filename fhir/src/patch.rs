@@ -70,6 +70,41 @@ pub fn fhirpath_patch(resource: &str, patch: &str) -> Result<String, PatchError>
     apply(resource, patch, fhirpath::apply)
 }
 
+/// Whether a JSON Patch asks what there is, or takes it elsewhere: by `test`, `copy` or `move`. One that cannot be read asks
+/// nothing.
+#[must_use]
+pub fn json_patch_looks(patch: &str) -> bool {
+    let Ok(Json::List(operations)) = Json::parse(patch) else {
+        return false;
+    };
+    let mut names = operations.iter().filter_map(Json::object);
+    names.any(|operation| matches!(operation.text("op"), Some("test" | "copy" | "move")))
+}
+
+/// Whether a FHIRPath Patch asks what there is: by a path that is more than names and positions. One that cannot be read
+/// asks nothing.
+#[must_use]
+pub fn fhirpath_patch_looks(patch: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'[' | b']');
+    let Ok(tree) = Json::parse(patch) else {
+        return false;
+    };
+    let operations = tree
+        .object()
+        .into_iter()
+        .flat_map(|all| all.each("parameter"));
+    let parts = operations
+        .filter_map(Json::object)
+        .flat_map(|one| one.each("part"));
+    let mut paths = parts
+        .filter_map(Json::object)
+        .filter(|part| part.text("name") == Some("path"));
+    paths.any(|path| {
+        let text = path.text("valueString").or_else(|| path.text("valueCode"));
+        !text.unwrap_or_default().bytes().all(is_plain)
+    })
+}
+
 type Apply = for<'a> fn(Json<'a>, &Json<'a>) -> Result<Json<'a>, PatchError>;
 
 fn apply(resource: &str, patch: &str, with: Apply) -> Result<String, PatchError> {

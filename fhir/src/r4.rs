@@ -68,6 +68,8 @@ pub struct Shape {
     is_resource: bool,
     /// What holds of several of its elements.
     rules: &'static [Rule],
+    /// Members that are a SimpleQuantity.
+    simple: &'static [&'static str],
 }
 
 /// A member.

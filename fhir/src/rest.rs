@@ -27,6 +27,7 @@ mod searching;
 mod sight;
 mod stats;
 mod subscribing;
+mod throttling;
 mod transacting;
 mod transaction;
 mod validating;
@@ -50,8 +51,10 @@ pub(crate) use conditional::pairs_of;
 pub use outcome::{Failure, unread};
 pub use routes::{MAX_BUNDLE_BYTES, brings_a_bundle};
 pub(crate) use sight::is_plain;
+pub use sight::understood;
 use std::sync::Arc;
 pub use subscribing::{Hook, Notification, Numbering, Sender, Subscriptions, Untaken};
+pub use throttling::TooOften;
 use types::Timestamp;
 pub use vantage::{Reader, Vantages};
 
@@ -209,6 +212,15 @@ pub trait Authorize: Send + Sync + 'static {
     /// [`Denied`], which becomes 401 or 403.
     fn imports(&self, headers: &HeaderMap) -> Result<Reader, Denied> {
         Err(Denied::Forbidden(self.known(headers)?))
+    }
+
+    /// Counts requests of a client against what it may ask in a time; nobody has to wait unless this is said otherwise.
+    ///
+    /// # Errors
+    /// [`TooOften`], which becomes 429; then none of them is served.
+    fn spend(&self, headers: &HeaderMap, requests: u32) -> Result<(), TooOften> {
+        let _ = (headers, requests);
+        Ok(())
     }
 
     /// What of a type a client may search by what it is registered with now, for what is sent to it without a request;

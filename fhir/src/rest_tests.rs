@@ -122,6 +122,8 @@ mod subscribing_here_tests;
 mod subscribing_tests;
 #[path = "rest/synthea_tests.rs"]
 mod synthea_tests;
+#[path = "rest/throttling_tests.rs"]
+mod throttling_tests;
 #[path = "rest/validating_tests.rs"]
 mod validating_tests;
 #[path = "rest/writing_tests.rs"]

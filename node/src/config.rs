@@ -98,7 +98,7 @@ pub struct ClientConfig {
     pub client_id: String,
     /// Key id.
     pub kid: String,
-    /// PEM of its P-384 public key (SubjectPublicKeyInfo).
+    /// PEM of its P-384 public key (SubjectPublicKeyInfo), or a JWK Set (RFC 7517) with the key of that id.
     pub public_key: PathBuf,
     /// Scopes it may be granted, separated by spaces, such as `system/*.rs`.
     pub scope: String,

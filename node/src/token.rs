@@ -7,27 +7,29 @@
 mod assertion;
 mod form;
 mod jws;
+mod keys;
 mod left;
 mod scope;
 mod signed;
 mod used;
 mod verifier;
 
-pub(crate) use assertion::read_key;
 pub use assertion::{
     ASSERTION_TYPE, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, public_point, sign_assertion,
 };
 pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
+pub(crate) use keys::read as read_key;
 pub use scope::{Interaction, InvalidScope, Scopes};
 pub use used::{Noted, SharedUse};
-pub use verifier::{TokenError, Verifier};
+pub use verifier::{TokenError, Verifier, bearer_token};
 
 use crate::{admission::Known, clock::Clock, config::ClientConfig, listeners, shares::Shares};
 use assertion::Registry;
 use axum::{
-    Extension, Form, Json, Router,
-    extract::{State, rejection::FormRejection},
-    http::{StatusCode, header},
+    Extension, Json, Router,
+    body::Bytes,
+    extract::{State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -74,8 +76,18 @@ pub enum ClientError {
         source: std::io::Error,
     },
     /// A file is not the PEM of a P-384 public key.
-    #[error("{} is not the PEM of a P-384 public key", .0.display())]
+    #[error("{} is neither the PEM of a P-384 public key nor a JWK Set", .0.display())]
     NotP384(PathBuf),
+    /// A file is a JWK Set that does not have the key of the client.
+    #[error("{}: {why} ({kid})", path.display())]
+    Set {
+        /// The file.
+        path: PathBuf,
+        /// The key that it should have.
+        kid: String,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// The scopes of a client cannot be read.
     #[error("client {client}: {source}")]
     Scope {
@@ -345,6 +357,7 @@ fn digest(token: &str) -> [u8; 32] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     InvalidRequest(&'static str),
+    TooLong,
     UnsupportedGrantType,
     InvalidClient(&'static str),
     InvalidScope,
@@ -355,6 +368,11 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (status, error, description) = match self {
             Self::InvalidRequest(why) => (StatusCode::BAD_REQUEST, "invalid_request", why),
+            Self::TooLong => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "invalid_request",
+                "the form is longer than anything that is served",
+            ),
             Self::UnsupportedGrantType => (
                 StatusCode::BAD_REQUEST,
                 "unsupported_grant_type",
@@ -373,34 +391,38 @@ impl IntoResponse for Refused {
             ),
         };
         let body = Json(json!({"error": error, "error_description": description}));
-        (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
+        (status, not_stored(), body).into_response()
     }
 }
 
 async fn token(
     State(server): State<TokenServer>,
-    form: Result<Form<Vec<(String, String)>>, FormRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
     // On a thread that may block: a used assertion is on the disk before its token is given.
     let answer = tokio::task::spawn_blocking(move || {
-        let Form(form) = form.map_err(|_| {
-            Refused::InvalidRequest("the body is not application/x-www-form-urlencoded")
-        })?;
+        let form = form::read(&headers, body)?;
         server.answer(&form)
     });
     let answer = answer.await.unwrap_or(Err(Refused::Busy));
     let result = if answer.is_ok() { "granted" } else { "refused" };
     metrics::counter!("medmesh_tokens_total", "result" => result).increment(1);
     match answer {
-        Ok((known, body)) => {
-            let no_store = [(header::CACHE_CONTROL, "no-store")];
-            (no_store, Extension(known), Json(body)).into_response()
-        }
+        Ok((known, body)) => (not_stored(), Extension(known), Json(body)).into_response(),
         Err(refused) => {
             tracing::info!(?refused, "token refused");
             refused.into_response()
         }
     }
+}
+
+/// Headers of every answer of the token endpoint (RFC 6749 §5.1).
+fn not_stored() -> [(header::HeaderName, &'static str); 2] {
+    [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::PRAGMA, "no-cache"),
+    ]
 }
 
 /// The token endpoint of an origin.

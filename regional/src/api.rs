@@ -2,6 +2,7 @@
 use crate::choices::Choices;
 use crate::config::RegionalConfig;
 use crate::openapi;
+use crate::rates::Rates;
 use crate::registry::{Device, Filter, MAX_PAGE, Registry};
 use axum::{
     Json, Router,
@@ -15,7 +16,7 @@ use federation::port::{PortError, PortErrorKind};
 use fhir::audit::AUDIT_EVENT;
 use fhir::rest::{
     Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, MAX_BUNDLE_BYTES,
-    Reader, WITHOUT, brings_a_bundle, unread,
+    Reader, TooOften, WITHOUT, brings_a_bundle, understood, unread,
 };
 use fhir::store::ResourceType;
 use node::{
@@ -25,7 +26,7 @@ use node::{
     token::{Interaction, TokenError, TokenServer, Verifier},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use types::{CatalogId, DeviceKind, DeviceStatus, Label, Timestamp};
 
 /// Checks the bearer tokens of this node.
@@ -37,6 +38,8 @@ pub struct Bearer {
     pub research: Arc<[String]>,
     /// Who opted out of it; none where that is not known: then nothing is shown for research.
     pub choices: Option<Choices>,
+    /// How often each may ask.
+    pub rates: Rates,
 }
 
 impl Authorize for Bearer {
@@ -66,9 +69,23 @@ impl Authorize for Bearer {
         let reader = Reader(client.to_string());
         let queries = scopes.over(kind.as_str(), needed);
         let queries = queries.filter(|_| !self.hides(&client, kind, interaction));
+        let queries = queries.map(|queries| understood(kind, queries));
         match queries.and_then(|queries| self.bounded(&client, queries)) {
             Some(only) => Ok(Granted { reader, only }),
             None => Err(Denied::Forbidden(reader)),
+        }
+    }
+
+    fn spend(&self, headers: &HeaderMap, requests: u32) -> Result<(), TooOften> {
+        match self
+            .rates
+            .is_bounded()
+            .then(|| self.verifier.client(headers))
+            .flatten()
+        {
+            Some(client) => self.rates.take(&client, requests, Instant::now()),
+            // It is turned away as what it is.
+            None => Ok(()),
         }
     }
 
@@ -80,7 +97,7 @@ impl Authorize for Bearer {
         }
         Some(Granted {
             reader: reader.clone(),
-            only: self.bounded(&reader.0, queries)?,
+            only: self.bounded(&reader.0, understood(kind, queries))?,
         })
     }
 
@@ -117,6 +134,7 @@ impl Bearer {
             verifier: tokens.verifier(),
             research: config.research_clients.clone().into(),
             choices: Some(choices.clone()),
+            rates: Rates::new(config.rate),
         };
         Ok((bearer, choices))
     }
@@ -307,6 +325,7 @@ mod tests {
             verifier: tokens.verifier(),
             research: Arc::from(["researcher".to_owned()]),
             choices: None,
+            rates: Rates::default(),
         };
         let event = ResourceType::parse(AUDIT_EVENT).unwrap();
         use FhirInteraction::{HistorySystem, Read, SearchSystem};
@@ -332,6 +351,7 @@ mod tests {
             verifier: tokens.verifier(),
             research: Arc::from(["researcher".to_owned()]),
             choices: None,
+            rates: Rates::default(),
         };
         assert_eq!(bearer.bounded("researcher", Vec::new()), None);
         assert_eq!(bearer.bounded("researcher", vec!["code=a"]), None);

@@ -1,5 +1,6 @@
 //! The configuration of a regional node, as TOML.
 pub use crate::hooks::{SubscriptionsConfig, TargetConfig};
+pub use crate::rates::RateConfig;
 use federation::{
     models::DeviceModels,
     profile::SignedProfile,
@@ -80,6 +81,9 @@ pub struct RegionalConfig {
     /// Of how much of the audit log there are AuditEvents.
     #[serde(default)]
     pub audit_events: AuditEventsConfig,
+    /// How often each client may ask for FHIR; as often as it likes when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<RateConfig>,
     /// Where traces go; nothing is traced when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<TelemetryConfig>,
@@ -271,6 +275,7 @@ impl Validate for RegionalConfig {
         );
         problems.extend(self.subscriptions.problems());
         problems.extend(self.audit_events.problem());
+        problems.extend(self.rate.iter().flat_map(RateConfig::problems));
         let pair = self.pair.iter();
         problems.extend(pair.flat_map(|pair| pair.problems(&self.store, &listeners)));
         let telemetry = self.telemetry.iter();

@@ -30,6 +30,7 @@ pub mod numbering;
 mod openapi;
 mod pair;
 mod probing;
+mod rates;
 mod reads;
 pub mod reship;
 mod served;

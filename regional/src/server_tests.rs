@@ -83,6 +83,7 @@ pub(crate) fn config(dir: &TempDir, tls: TlsFiles) -> RegionalConfig {
         enrolment: None,
         subscriptions: crate::config::SubscriptionsConfig::default(),
         audit_events: crate::config::AuditEventsConfig::default(),
+        rate: None,
         telemetry: None,
         local_mesh: true,
     }

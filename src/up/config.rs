@@ -155,6 +155,7 @@ impl Configs<'_> {
             }),
             subscriptions: SubscriptionsConfig::default(),
             audit_events: regional::config::AuditEventsConfig::default(),
+            rate: None,
             telemetry: self.telemetry(region.jurisdiction)?,
             local_mesh: true,
         })

@@ -1,12 +1,12 @@
 //! Who may do what of the facility's own FHIR: the node's own token everything, and each program of the file of rights
 //! what its `fhir` scopes say ([`broker::Viewers`]). Nothing is asked of anybody outside, so that it holds offline.
-use axum::http::{HeaderMap, header::AUTHORIZATION};
+use axum::http::HeaderMap;
 use broker::Viewers;
 use fhir::{
-    rest::{Authorize, Denied, Granted, Interaction, Reader},
+    rest::{Authorize, Denied, Granted, Interaction, Reader, understood},
     store::ResourceType,
 };
-use node::token::{Interaction as Needed, Scopes};
+use node::token::{Interaction as Needed, Scopes, bearer_token};
 use sha2::{Digest as _, Sha256};
 
 /// Whom the node's own token makes of whoever shows it, as in the audit log of the local API.
@@ -31,8 +31,7 @@ impl Bearer {
 
     /// Whose token a request shows; its scopes, where it is not the node's own.
     fn shown(&self, headers: &HeaderMap) -> Result<(Reader, Option<&Scopes>), Denied> {
-        let shown = headers.get(AUTHORIZATION);
-        let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let shown = bearer_token(headers);
         let digest: Option<[u8; 32]> = shown.map(|token| Sha256::digest(token).into());
         let digest = digest.ok_or(Denied::Unauthenticated(CHALLENGE))?;
         if digest == self.own {
@@ -57,10 +56,13 @@ impl Authorize for Bearer {
             return Ok(Granted::everything(reader));
         };
         match scopes.over(kind.as_str(), needed(interaction)) {
-            Some(queries) => Ok(Granted {
-                reader,
-                only: queries.into_iter().map(str::to_owned).collect(),
-            }),
+            Some(queries) => {
+                let only = understood(kind, queries).into_iter();
+                Ok(Granted {
+                    reader,
+                    only: only.map(str::to_owned).collect(),
+                })
+            }
             None => Err(Denied::Forbidden(reader)),
         }
     }
@@ -85,5 +87,32 @@ const fn needed(interaction: Interaction) -> Needed {
         | Interaction::Update
         | Interaction::Patch => Needed::Update,
         Interaction::Delete => Needed::Delete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::header::AUTHORIZATION;
+
+    #[test]
+    fn a_token_is_shown_once_and_its_scheme_in_any_case() {
+        let bearer = Bearer::new("secret", Viewers::default());
+        for (shown, is_good) in [
+            (&["Bearer secret"][..], true),
+            (&["bearer secret"][..], true),
+            (&["BEARER  secret"][..], true),
+            (&["Basic secret"][..], false),
+            (&["Bearer"][..], false),
+            (&["secret"][..], false),
+            (&["Bearer secret", "Bearer other"][..], false),
+            (&[] as &[&str], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in shown {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            }
+            assert_eq!(bearer.known(&headers).is_ok(), is_good, "{shown:?}");
+        }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Words are taken where they say no more than the code does: what the code is called by its own system, in letters of
 //! either case. Whoever reads the code has read them.
+use super::forms::{is_language, is_note};
 use super::lists::SYSTEMS;
-use super::{is_below, is_digits, is_note, units};
+use super::{is_below, is_digits, units};
 use crate::json::{Json, Object};
 use crate::r4::display_of;
 use types::Code;
@@ -40,6 +41,7 @@ pub(super) fn coding(object: &Object<'_>) -> Option<&'static str> {
         LOINC => is_loinc(code),
         "http://snomed.info/sct" => is_digits(code, 18),
         "http://www.nlm.nih.gov/research/umls/rxnorm" => is_digits(code, 8),
+        "urn:ietf:bcp:47" => is_language(code),
         _ => true,
     };
     if !has_form {

@@ -1,5 +1,6 @@
 //! What a region takes, as lists. Whatever is in none of them is refused by its data type.
-use super::{Rule, is_digits, is_link_id, is_note, is_reference, is_samples, is_topic};
+use super::forms::{is_absence, is_language, is_link_id, is_note, is_samples, is_topic};
+use super::{Rule, is_code, is_digits, is_reference};
 use crate::r4::R4;
 use crate::subscription::is_reason;
 
@@ -83,6 +84,7 @@ pub const ELEMENTS: &[(&str, &str, Rule)] = &[
     ("Procedure", "performed", Rule::Age),
     ("FamilyMemberHistory", "age", Rule::Age),
     ("FamilyMemberHistory.condition", "onset", Rule::Age),
+    ("RiskAssessment.prediction", "when", Rule::Age),
     ("Patient", "deceased", Rule::Year),
     ("FamilyMemberHistory", "born", Rule::Year),
     ("FamilyMemberHistory", "deceased", Rule::Year),
@@ -105,6 +107,22 @@ pub const ELEMENTS: &[(&str, &str, Rule)] = &[
         ),
     ),
     ("Extension", "url", Rule::Any),
+    (
+        "Extension",
+        "value",
+        Rule::If(is_absence, "a code of why there is no value is expected"),
+    ),
+    // `text/cql` is one; what is written in it is not taken.
+    (
+        "Expression",
+        "language",
+        Rule::If(is_code, "a code has no spaces and 64 characters at most"),
+    ),
+    (
+        "*",
+        "language",
+        Rule::If(is_language, "a language is taken as en or pt-BR"),
+    ),
     // What else a Subscription says is judged as what it is (`crate::subscription::Spec`).
     (
         "Subscription",

@@ -320,6 +320,8 @@ const URIS_CANONICAL_URLS_AND_PLACES_ARE_FOUND: &[Case] = &[
     ("PlanDefinition", "depends-on=Library/1", &["pd"]),
     ("Location", "near=48.2|16.4|3|km", &["h"]),
     ("Location", "near=48.2|16.4|1|km", &[]),
+    ("Location", "near=48.2|16.4|1.8|[mi_us]", &["h"]),
+    ("Location", "near=48.2|16.4|0.6|[mi_us]", &[]),
     ("Location", "near=48.2|16.4", &["h"]),
 ];
 

@@ -1,4 +1,4 @@
-//! JSON Patch (RFC 6902).
+//! JSON Patch (RFC 6902), of FHIR: what an operation leaves empty is taken away when all are done.
 use super::{
     MAX_OPERATIONS, PatchError,
     pointer::{self, Pointer},
@@ -27,7 +27,33 @@ pub fn apply<'a>(mut resource: Json<'a>, patch: &Json<'a>) -> Result<Json<'a>, P
         };
         one(&mut resource, at, operation)?;
     }
+    for operation in operations.iter().filter_map(Json::object) {
+        drop_emptied(&mut resource, operation);
+    }
     Ok(resource)
+}
+
+/// Takes away what an operation took the last element from, if nothing was put there since: in FHIR what has no elements is
+/// not there (FHIR R4 json.html: no list and no object is empty).
+fn drop_emptied(resource: &mut Json<'_>, operation: &Object<'_>) {
+    let from = match operation.text("op") {
+        Some("remove") => operation.text("path"),
+        Some("move") => operation.text("from"),
+        _ => None,
+    };
+    let Some(mut place) = from.and_then(Pointer::parse) else {
+        return;
+    };
+    while place.0.pop().is_some() && !place.0.is_empty() {
+        let is_empty = match pointer::get(resource, &place) {
+            Some(Json::List(list)) => list.is_empty(),
+            Some(Json::Object(object)) => object.0.is_empty(),
+            _ => false,
+        };
+        if !is_empty || pointer::remove(resource, &place).is_err() {
+            return;
+        }
+    }
 }
 
 fn pointer(operation: &Object<'_>, at: usize, name: &str) -> Result<Pointer, PatchError> {

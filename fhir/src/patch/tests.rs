@@ -58,6 +58,32 @@ fn every_operation_of_json_patch_does_what_rfc_6902_says() {
 }
 
 #[test]
+fn what_a_json_patch_leaves_empty_is_taken_away_when_all_is_done() {
+    const CONTACT: &str =
+        r#"{"resourceType":"Patient","id":"p","contact":[{"name":{"text":"a"}}],"link":[]}"#;
+    for (patch, expected) in [
+        (
+            r#"[{"op":"remove","path":"/contact/0"}]"#,
+            r#"{"resourceType":"Patient","id":"p","link":[]}"#,
+        ),
+        (
+            r#"[{"op":"remove","path":"/contact/0/name/text"}]"#,
+            r#"{"resourceType":"Patient","id":"p","link":[]}"#,
+        ),
+        (
+            r#"[{"op":"move","from":"/contact/0/name","path":"/name"}]"#,
+            r#"{"resourceType":"Patient","id":"p","link":[],"name":{"text":"a"}}"#,
+        ),
+        (
+            r#"[{"op":"remove","path":"/contact/0"},{"op":"add","path":"/contact/-","value":1}]"#,
+            r#"{"resourceType":"Patient","id":"p","contact":[1],"link":[]}"#,
+        ),
+    ] {
+        assert_eq!(json_patch(CONTACT, patch).unwrap(), expected, "{patch}");
+    }
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn a_json_patch_that_cannot_be_read_or_applied_names_its_operation_and_changes_nothing() {
     for (patch, is_malformed, place) in [

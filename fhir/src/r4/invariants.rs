@@ -1,10 +1,20 @@
 //! The rules of R4 over several elements that guard what is stored, each by its key in the definitions.
 //!
-//! Not all of R4's: those that only advise, and those of definitions (profiles, operations), are left out.
+//! Not all of R4's: those that only advise, those that need other resources, and those of definitions (profiles,
+//! operations, capability statements, maps, tests) are left out.
+mod clinical;
+mod data_types;
+mod forms;
 mod others;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 use crate::json::{Json, Object};
+use clinical::CLINICAL;
+use data_types::DATA_TYPES;
+pub use data_types::{NO_COMPARATOR, simple};
+use forms::FORMS;
 use others::OTHERS;
 use shapes::{BUNDLE, ENTRY, EXTENSION, QUANTITY, REPEAT, observation, problem};
 use std::collections::HashSet;
@@ -62,6 +72,12 @@ fn has(object: &Object<'_>, element: &str) -> bool {
     }
 }
 
+/// Whether just one of the members is there.
+fn only(object: &Object<'_>, elements: &[&str]) -> bool {
+    let given = elements.iter().filter(|element| has(object, element));
+    given.count() == 1
+}
+
 /// What the first is there for needs the second.
 fn needs(object: &Object<'_>, first: &str, second: &str) -> bool {
     !has(object, first) || has(object, second)
@@ -86,7 +102,7 @@ fn number(object: &Object<'_>, element: &str) -> Option<f64> {
 /// The rules of a shape.
 pub fn rules_of(shape: &str) -> &'static [Rule] {
     match shape {
-        "Quantity" | "Age" | "Count" | "Distance" | "Duration" => QUANTITY,
+        "Quantity" => QUANTITY,
         "Observation" | "Observation.component" | "Observation.referenceRange" => {
             observation(shape)
         }
@@ -96,8 +112,9 @@ pub fn rules_of(shape: &str) -> &'static [Rule] {
         "Condition" | "AllergyIntolerance" => problem(shape),
         "Extension" => EXTENSION,
         _ => {
-            let others = OTHERS.iter().find(|(known, _)| *known == shape);
-            others.map_or(&[], |(_, rules)| *rules)
+            let mut others = [OTHERS, CLINICAL, FORMS, DATA_TYPES].into_iter().flatten();
+            let found = others.find(|(known, _)| *known == shape);
+            found.map_or(&[], |(_, rules)| *rules)
         }
     }
 }

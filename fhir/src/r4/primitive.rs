@@ -152,7 +152,7 @@ impl Primitive {
             Self::Base64Binary => (is_base64(text), "base64 is expected"),
             Self::Xhtml => (
                 is_narrative(text),
-                "one div of XHTML without scripts, and with content, is expected",
+                "one div of XHTML with its xmlns, without scripts and with content, is expected",
             ),
             _ => (
                 text.len() <= MAX_STRING_BYTES
@@ -345,14 +345,68 @@ fn is_base64(text: &str) -> bool {
     chars > 0 && chars.is_multiple_of(4) && padding <= 2
 }
 
-/// FHIR R4 narrative.html#xhtml, as far as it guards a reader: one `div`, with content (txt-2), and nothing that runs
-/// or loads (txt-1).
+/// FHIR R4 narrative.html#xhtml, as far as it guards a reader: one `div` of XHTML's namespace, with content (txt-2), and
+/// nothing that runs or loads (txt-1).
 fn is_narrative(text: &str) -> bool {
+    const NAMESPACE: &str = "http://www.w3.org/1999/xhtml";
     let text = text.trim();
+    let tag = text.split('>').next().unwrap_or_default();
+    if !(tag.contains("xmlns") && tag.contains(NAMESPACE)) {
+        return false;
+    }
     let is_div = text.strip_prefix("<div").is_some_and(|rest| {
         rest.starts_with(|c: char| c.is_whitespace() || matches!(c, '>' | '/' | ':'))
     });
-    is_div && text.ends_with('>') && has_content(text) && !runs(text)
+    is_div && is_closed(text) && has_content(text) && !runs(text)
+}
+
+/// Whether a text is one element, and each within it is closed in its turn (XML 1.0 §2.1).
+fn is_closed(text: &str) -> bool {
+    const SKIPPED: [(&str, &str); 2] = [("!--", "-->"), ("![CDATA[", "]]>")];
+    let mut open: Vec<&str> = Vec::new();
+    let (mut rest, mut has_begun) = (text, false);
+    while let Some((_, after)) = rest.split_once('<') {
+        if has_begun && open.is_empty() {
+            return false;
+        }
+        if let Some((_, end)) = SKIPPED.iter().find(|(start, _)| after.starts_with(start)) {
+            let Some((_, behind)) = after.split_once(end) else {
+                return false;
+            };
+            rest = behind;
+            continue;
+        }
+        let Some((tag, behind)) = tag_of(after) else {
+            return false;
+        };
+        match tag.strip_prefix('/') {
+            Some(name) if open.pop() != Some(name.trim()) => return false,
+            Some(_) => {}
+            None if tag.ends_with('/') => {}
+            None => open.extend(tag.split_whitespace().next()),
+        }
+        (rest, has_begun) = (behind, true);
+    }
+    has_begun && open.is_empty() && rest.is_empty()
+}
+
+/// The tag with which a text goes on, and what is behind it: a `>` between quotes ends none.
+fn tag_of(text: &str) -> Option<(&str, &str)> {
+    let mut quote = None;
+    let end = text.char_indices().find(|(_, c)| match (quote, *c) {
+        (None, '>') => true,
+        (None, '"' | '\'') => {
+            quote = Some(*c);
+            false
+        }
+        (Some(begun), c) => {
+            quote = (begun != c).then_some(begun);
+            false
+        }
+        (None, _) => false,
+    });
+    let (tag, behind) = text.split_at(end?.0);
+    Some((tag, behind.strip_prefix('>')?))
 }
 
 /// Whether a text begins with another, in letters of either case.

@@ -100,14 +100,51 @@ fn white_space_and_what_runs_in_a_reader_are_judged_too() {
             "\"<div xmlns='http://www.w3.org/1999/xhtml'>a</div>\"",
             true,
         ),
-        ("xhtml", "\"<div><img src='a.png'/></div>\"", true),
-        ("xhtml", "\"<div> </div>\"", false),
-        ("xhtml", "\"<p>a</p>\"", false),
-        ("xhtml", "\"<div>a<script>b</script></div>\"", false),
-        ("xhtml", "\"<div onclick='x'>a</div>\"", false),
         (
             "xhtml",
-            "\"<div><a href='JavaScript:x'>a</a></div>\"",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'><img src='a.png'/></div>\"",
+            true,
+        ),
+        ("xhtml", "\"<div>a</div>\"", false),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'><p>a</div>\"",
+            false,
+        ),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'>a<br/><!-- > --></div>\"",
+            true,
+        ),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'>a</div><p>b</p>\"",
+            false,
+        ),
+        ("xhtml", "\"<div xmlns='urn:x'>a</div>\"", false),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'> </div>\"",
+            false,
+        ),
+        (
+            "xhtml",
+            "\"<p xmlns='http://www.w3.org/1999/xhtml'>a</p>\"",
+            false,
+        ),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'>a<script>b</script></div>\"",
+            false,
+        ),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml' onclick='x'>a</div>\"",
+            false,
+        ),
+        (
+            "xhtml",
+            "\"<div xmlns='http://www.w3.org/1999/xhtml'><a href='JavaScript:x'>a</a></div>\"",
             false,
         ),
     ] {

@@ -1,6 +1,7 @@
 //! Reads the tables. A table that cannot be read is a fault of the build that a test finds: here it is only left out.
 use super::{
-    ByName, Field, Kind, Primitive, R4, SearchParam, Shape, ValueSet, invariants::rules_of,
+    ByName, Field, Kind, Primitive, R4, SearchParam, Shape, ValueSet,
+    invariants::{rules_of, simple},
 };
 use std::collections::HashMap;
 
@@ -128,6 +129,7 @@ impl Shapes {
         *places.entry(name.clone()).or_insert_with(|| {
             all.push(Shape {
                 rules: rules_of(&name),
+                simple: simple(&name),
                 name,
                 ..Shape::default()
             });

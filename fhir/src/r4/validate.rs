@@ -5,6 +5,9 @@ use super::{Field, Kind, R4, Shape, invariants, outcome::*, place::Place};
 use crate::json::{Json, JsonError, Object};
 use std::collections::HashSet;
 
+/// What the name of a type may stand behind in `Reference.type`.
+const DEFINITIONS: &str = "http://hl7.org/fhir/StructureDefinition/";
+
 /// Checks the text of a resource; its type, when it is R4.
 ///
 /// # Errors
@@ -146,6 +149,14 @@ impl Checker {
             self.repeated(shape, object, at);
         }
         self.rules(shape.rules, object, at);
+        for member in shape.simple {
+            let mut quantities = object.each(member).filter_map(Json::object);
+            if quantities.any(|quantity| quantity.has("comparator")) {
+                let field = shape.fields.get(*member);
+                let element = field.map_or(*member, |field| field.element);
+                self.broken(&at.element(element), "sqty-1", invariants::NO_COMPARATOR);
+            }
+        }
     }
 
     /// An element that R4 does not have; its name is told where it looks like one.
@@ -303,7 +314,7 @@ impl Checker {
         }
     }
 
-    /// FHIR R4 ref-1, and the type that a relative reference names.
+    /// FHIR R4 ref-1, and the type that a relative reference names, which `type` names too where it is there.
     fn reference(
         &mut self,
         field: &Field,
@@ -324,9 +335,17 @@ impl Checker {
         let Some((kind, rest)) = text.split_once('/') else {
             return;
         };
+        if rest.is_empty() || !R4.is_resource(kind) {
+            return;
+        }
+        let named = object.text("type").unwrap_or(kind);
+        if named.strip_prefix(DEFINITIONS).unwrap_or(named) != kind {
+            let problem = "the type that the reference names is expected";
+            self.report(&at.element("type"), Fault::Structure, problem);
+        }
         let is_wanted =
             field.targets.is_empty() || field.targets.split('|').any(|target| target == kind);
-        if !is_wanted && !rest.is_empty() && R4.is_resource(kind) {
+        if !is_wanted {
             let targets = field.targets.replace('|', ", ");
             let problem = format!("a reference to {targets} is expected");
             self.report(at, Fault::Structure, problem);

@@ -90,7 +90,22 @@ const FAULTS: &[(&str, Fault, &str)] = &[
         Structure,
         ".subject",
     ),
+    (
+        r#""subject":{"reference":"Patient/1","type":"Group"}"#,
+        Structure,
+        ".subject.type",
+    ),
     (r##""subject":{"reference":"#p"}"##, Invariant, ".subject"),
+    (
+        r#""valueRange":{"low":{"value":1,"comparator":">"}}"#,
+        Invariant,
+        ".value.low",
+    ),
+    (
+        r#""valueSampledData":{"origin":{"value":1,"comparator":"<"},"period":1,"dimensions":1}"#,
+        Invariant,
+        ".value.origin",
+    ),
     (r#""subject":{}"#, Invariant, ".subject"),
     (
         r#""valueString":"a","dataAbsentReason":{"text":"b"}"#,
@@ -131,7 +146,7 @@ const FAULTS: &[(&str, Fault, &str)] = &[
         ".text.div",
     ),
     (
-        r#""text":{"status":"made","div":"<div>a</div>"}"#,
+        r#""text":{"status":"made","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">a</div>"}"#,
         CodeInvalid,
         ".text.status",
     ),

@@ -1,5 +1,9 @@
 //! The entries of a Bundle that is a batch or a transaction, as requests (FHIR R4 http.html#transaction).
-use super::{conditional, outcome::Failure, routes::MAX_RESOURCE_BYTES};
+use super::{
+    conditional, http_date,
+    outcome::Failure,
+    routes::{MAX_RESOURCE_BYTES, decoded},
+};
 use crate::bases::Bases;
 use crate::json::Json;
 use crate::r4::R4;
@@ -7,6 +11,7 @@ use axum::http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap};
+use types::Timestamp;
 
 /// Entries of one Bundle: bounds how long others wait.
 pub const MAX_ENTRIES: usize = 500;
@@ -29,7 +34,7 @@ pub struct Entry {
     pub resource: Option<String>,
     /// GET, HEAD, POST, PUT, PATCH or DELETE.
     pub method: Method,
-    /// What follows the base, without the query: `Patient`, `1`.
+    /// What follows the base, without the query and decoded: `Patient`, `1`.
     pub path: Vec<String>,
     /// The decoded pairs of the query.
     pub query: Vec<(String, String)>,
@@ -118,21 +123,27 @@ impl EntryText<'_> {
         let own = own.trim_start_matches('/');
         let (path, query) = own.split_once('?').unwrap_or((own, ""));
         let query = conditional::pairs_of(query)?;
+        let path: Option<Vec<String>> = path.split('/').map(decoded).collect();
+        // In a Bundle it is an instant (FHIR R4 Bundle.entry.request.ifModifiedSince), in a header an HTTP date.
+        let since = request.if_modified_since.as_deref().map(|since| {
+            let instant = since.parse::<Timestamp>();
+            instant.map_or_else(|_| since.to_owned(), http_date)
+        });
         let conditions = [
-            ("if-none-match", &request.if_none_match),
-            ("if-modified-since", &request.if_modified_since),
-            ("if-match", &request.if_match),
-            ("if-none-exist", &request.if_none_exist),
+            ("if-none-match", request.if_none_match.clone()),
+            ("if-modified-since", since),
+            ("if-match", request.if_match.clone()),
+            ("if-none-exist", request.if_none_exist.clone()),
         ];
         let stated = conditions.into_iter();
         Ok(Entry {
             full_url: self.full_url.clone(),
             resource: self.resource.map(|text| text.get().to_owned()),
             method,
-            path: path.split('/').map(str::to_owned).collect(),
+            path: path.ok_or_else(Failure::unreadable_path)?,
             query,
             conditions: stated
-                .filter_map(|(name, value)| Some((name, value.clone()?)))
+                .filter_map(|(name, value)| Some((name, value?)))
                 .collect(),
         })
     }
@@ -380,6 +391,25 @@ mod tests {
         assert!(is_refused(&of_bytes(MAX_RESOURCE_BYTES + 1)));
         let many = vec![good; MAX_ENTRIES + 1].join(",");
         assert!(read(&bundle(&many), HERE).is_err());
+    }
+
+    #[test]
+    fn the_instant_of_a_condition_becomes_the_date_of_a_header() {
+        let conditions = |since: &str| {
+            let text = format!(
+                r#"{{"resourceType":"Bundle","type":"batch","entry":[{{"request":{{"method":"GET",
+                    "url":"Patient/1","ifModifiedSince":"{since}","ifNoneMatch":"W/\"1\""}}}}]}}"#
+            );
+            read(&text, HERE).unwrap().1.remove(0).unwrap().conditions
+        };
+        let date = "Thu, 02 Jan 2020 03:04:05 GMT";
+        let expected = [
+            ("if-none-match", "W/\"1\"".to_owned()),
+            ("if-modified-since", date.to_owned()),
+        ];
+        for since in ["2020-01-02T03:04:05Z", "2020-01-02T04:04:05.6+01:00", date] {
+            assert_eq!(conditions(since), expected, "{since}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `GET /fhir/metadata`: the CapabilityStatement of what [`offered`] says. Public (FHIR R4 http.html#capabilities).
 use super::{
     Answer, Api, FHIR_JSON, FhirApi, InUrl, Interaction, SYSTEM, check_format, json as respond,
-    offered, patching::JSON_PATCH, routes::in_url, subscribing,
+    offered, outcome::Failure, patching::JSON_PATCH, routes::in_url, subscribing,
 };
 use crate::admit::Holding;
 use crate::json::with;
@@ -16,16 +16,33 @@ use serde_json::{Value, json};
 pub const FHIR_VERSION: &str = "4.0.1";
 /// The day on which the table last changed.
 const DATE: &str = "2026-11-29";
+/// The compartments, as R4 names their definitions.
+const COMPARTMENTS: [&str; 5] = [
+    "device",
+    "encounter",
+    "patient",
+    "practitioner",
+    "relatedPerson",
+];
 
 pub async fn metadata(api: Api, pairs: InUrl, headers: HeaderMap) -> Answer {
-    check_format(&headers, &in_url(pairs)?)?;
+    let pairs = in_url(pairs)?;
+    check_format(&headers, &pairs)?;
+    // Everything here is normative or not by R4 itself; of terminology there is none (FHIR R4 http.html#capabilities).
+    let is_other = |(name, value): &(String, String)| {
+        name == "mode" && !matches!(value.as_str(), "full" | "normative")
+    };
+    if pairs.iter().any(is_other) {
+        return Err(Failure::value("mode", "full or normative is expected"));
+    }
     Ok(respond(statement(&api).to_string()).into_response())
 }
 
 fn statement(api: &FhirApi) -> Value {
     let resources: Vec<Value> = ResourceType::every()
         .map(|kind| {
-            let mut told = resource(kind, offered(kind), api.bulk.is_some());
+            let exports = api.bulk.is_some();
+            let mut told = resource(kind, offered(kind), (exports, (api.true_times)()));
             if kind.as_str() == SUBSCRIPTION && api.subscriptions.is_some() {
                 subscribing::announce(&mut told);
             }
@@ -51,7 +68,13 @@ fn statement(api: &FhirApi) -> Value {
             "security": security(api.token_url.as_deref()),
             "resource": resources,
             "interaction": system.collect::<Vec<_>>(),
+            "searchParam": [
+                {"name": "_id", "type": "token"},
+                {"name": "_lastUpdated", "type": "date"},
+            ],
             "operation": system_operations(api),
+            "compartment": COMPARTMENTS
+                .map(|name| format!("http://hl7.org/fhir/CompartmentDefinition/{name}")),
         }],
     });
     let kept = ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"];
@@ -66,7 +89,7 @@ fn system_operations(api: &FhirApi) -> Value {
     let mut all = vec![json!({
         "name": "validate",
         "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate",
-        "documentation": "At [type]/$validate and [type]/[id]/$validate of every resource type of R4, with a mode; of profiles, R4's own alone",
+        "documentation": "At the base, and at [type]/$validate and [type]/[id]/$validate of every resource type of R4, with a mode; of profiles, R4's own alone",
     })];
     if api.bulk.is_some() {
         all.push(json!({"name": "export", "definition": exported("export")}));
@@ -145,7 +168,11 @@ fn about(kind: ResourceType, code: &str) -> Option<&'static str> {
         .map(|param| param.about)
 }
 
-fn resource(kind: ResourceType, interactions: &[Interaction], exports: bool) -> Value {
+fn resource(
+    kind: ResourceType,
+    interactions: &[Interaction],
+    (exports, true_times): (bool, bool),
+) -> Value {
     let resource = json!({
         "type": kind.as_str(),
         "interaction": interactions
@@ -156,7 +183,11 @@ fn resource(kind: ResourceType, interactions: &[Interaction], exports: bool) -> 
             true => "versioned-update",
             false => "versioned",
         },
-        "conditionalRead": "not-match",
+        // A logical instant is too coarse, in whole seconds, to say that nothing was changed.
+        "conditionalRead": match true_times {
+            true => "full-support",
+            false => "not-match",
+        },
         "readHistory": interactions.contains(&Interaction::Vread),
         "updateCreate": interactions.contains(&Interaction::Update),
         "conditionalCreate": interactions.contains(&Interaction::Create),

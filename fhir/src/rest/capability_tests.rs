@@ -231,3 +231,59 @@ async fn every_operation_that_is_declared_is_served_and_others_are_not() {
     let formats = ["application/json-patch+json", FHIR_JSON];
     assert_eq!(whole["patchFormat"], serde_json::json!(formats));
 }
+
+#[tokio::test]
+async fn what_there_is_is_told_whole_and_nothing_of_terminology() {
+    let api = fixture().await;
+    let whole = api.get("/fhir/metadata").await.json();
+    for mode in ["full", "normative"] {
+        let told = api.get(&format!("/fhir/metadata?mode={mode}")).await.json();
+        assert_eq!(told, whole, "{mode}");
+    }
+    for mode in ["terminology", "everything"] {
+        let reply = api.get(&format!("/fhir/metadata?mode={mode}")).await;
+        assert_eq!(reply.issue(), (400, "value".to_owned()), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_is_conditional_by_its_time_where_times_are_true() {
+    let patient = format!("/fhir/Patient/{}", fixture::patient(1, 1950).id());
+    let headers = [
+        ("authorization", "Bearer all"),
+        ("if-modified-since", "Sat, 01 Jan 2050 00:00:00 GMT"),
+    ];
+    for (true_times, declared, status) in [(false, "not-match", 200), (true, "full-support", 304)] {
+        let api = fixture_of(true_times).await;
+        let told = statement(&api).await["resource"][0]["conditionalRead"].clone();
+        assert_eq!(told, declared);
+        let read = api.get_with(&patient, &headers).await;
+        assert_eq!(read.status.as_u16(), status, "{declared}");
+    }
+}
+
+#[tokio::test]
+async fn every_compartment_and_parameter_of_all_types_that_is_declared_is_served() {
+    let api = fixture().await;
+    let told = statement(&api).await;
+    let declared = texts(&told["compartment"], "");
+    for kind in [
+        "Device",
+        "Encounter",
+        "Patient",
+        "Practitioner",
+        "RelatedPerson",
+        "Organization",
+    ] {
+        let url = format!("http://hl7.org/fhir/CompartmentDefinition/{kind}");
+        let is_declared = declared.iter().any(|one| one.eq_ignore_ascii_case(&url));
+        let reply = api.get(&format!("/fhir/{kind}/x/Observation")).await;
+        assert_eq!(reply.status == StatusCode::OK, is_declared, "{kind}");
+    }
+    let params = texts(&told["searchParam"], "name");
+    assert_eq!(params, ["_id", "_lastUpdated"]);
+    for param in params {
+        let reply = api.get(&format!("/fhir?{param}=1970&_count=1")).await;
+        assert_eq!(reply.status, StatusCode::OK, "{param}: {}", reply.text);
+    }
+}

@@ -4,11 +4,12 @@
 use super::access::{Asker, Intent};
 use super::finding;
 use super::routes::{in_url, is_readable};
+use super::sight::{Sight, is_plain};
 use super::validating::resource_in;
 use super::writing::{self, Request, drawn, expected, id_in, new_id};
 use super::{Answer, FhirApi, Interaction, Pairs, Reader, check_format, outcome::Failure};
 use crate::audit;
-use crate::query::{self, Filter, Handling};
+use crate::query::{self, Filter, Found, Handling, IndexRow};
 use crate::store::{
     Change, Draft, Expect, FhirId, Find, Guard, ResourceType, Sights, Stored, Unmet,
 };
@@ -27,6 +28,10 @@ pub struct Condition {
     kind: ResourceType,
     filter: Filter,
     sights: Sights,
+    /// The condition as it was asked, where a resource alone tells whether it holds of it.
+    plain: Option<Filter>,
+    /// What of the type may be found.
+    sight: Sight,
 }
 
 /// What a condition finds.
@@ -52,15 +57,37 @@ impl Condition {
         }
         let mut sights = Sights::new();
         let asker = api.asker(headers, kind, Interaction::SearchType)?;
+        let sight = asker.sight.clone();
         asker.sight.add_to(&mut sights, kind)?;
         let mut filter = conditions(api, kind, &pairs)?;
+        let plain = is_plain(&filter).then(|| filter.clone());
         finding::may_look(api, headers, kind, &mut filter, &mut sights)?;
         finding::instants(api, reader, &mut filter).await?;
         Ok(Self {
             kind,
             filter,
             sights,
+            plain,
+            sight,
         })
+    }
+
+    /// Whether a resource alone tells whether it holds of it.
+    pub const fn is_plain(&self) -> bool {
+        self.plain.is_some()
+    }
+
+    /// Whether it will find a resource of its type that is about to be written and is found by these rows; not where others
+    /// have to be looked at.
+    pub fn will_find(&self, id: &FhirId, rows: &[IndexRow]) -> bool {
+        let found = Found {
+            resource_type: self.kind.as_str(),
+            id: id.as_str(),
+            last_updated: 0,
+            rows,
+        };
+        let holds = |filter| query::holds(filter, &found, &[]);
+        self.plain.as_ref().is_some_and(holds) && self.sight.holds(self.kind, id, rows)
     }
 
     /// What it finds now.

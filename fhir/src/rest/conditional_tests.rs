@@ -146,7 +146,7 @@ async fn what_a_condition_finds_is_updated_patched_and_deleted() {
 }
 
 impl Fixture {
-    async fn patch(&self, path: &str, kind: &str, body: &str) -> Reply {
+    pub async fn patch(&self, path: &str, kind: &str, body: &str) -> Reply {
         let request = Request::patch(path).header("authorization", "Bearer all");
         let request = request.header("content-type", kind);
         self.send(request.body(Body::from(body.to_owned())).unwrap())
@@ -336,4 +336,52 @@ async fn of_a_transaction_no_reference_leads_to_an_entry_that_is_not_there() {
     assert_eq!(reply.issue(), (422, "not-found".to_owned()));
     assert!(reply.text.contains("entry[0]"), "{}", reply.text);
     assert_eq!(api.get("/fhir/Condition").await.ids(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_condition_of_a_reference_finds_what_the_other_entries_create_and_no_other() {
+    let api = fixture().await;
+    let create = |year: u32| {
+        json!({"resource": finding(year, None), "request": {
+            "method": "POST", "url": "Condition",
+        }})
+    };
+    let mut refers = finding(2009, None);
+    refers["evidence"] =
+        json!([{"detail": [{"reference": format!("Condition?{}", condition_of(2001))}]}]);
+    let refers = json!({"resource": refers, "request": {"method": "POST", "url": "Condition"}});
+    for (others, status) in [
+        (vec![create(2002)], 412),
+        (vec![create(2001), create(2001)], 412),
+    ] {
+        let mut entries = vec![refers.clone()];
+        entries.extend(others);
+        let entries = json!(entries);
+        let reply = api.bundle("transaction", &entries).await;
+        assert_eq!(reply.issue().0, status, "{}", reply.text);
+    }
+    let reply = api
+        .bundle("transaction", &json!([refers, create(2001)]))
+        .await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let answer = reply.json();
+    let of = |at: usize| {
+        let place = answer["entry"][at]["response"]["location"].as_str();
+        let place = place.and_then(|place| place.split("/_history").next());
+        place.unwrap_or_default().to_owned()
+    };
+    let read = api.get(&format!("/fhir/{}", of(0))).await.json();
+    assert_eq!(read["evidence"][0]["detail"][0]["reference"], of(1));
+    // One is there now, and with another one it is two.
+    let reply = api
+        .bundle("transaction", &json!([refers, create(2001)]))
+        .await;
+    assert_eq!(reply.issue(), (412, "multiple-matches".to_owned()));
+    // What is put instead of it is not found by what it was.
+    let mut put = finding(2003, None);
+    put["id"] = json!(of(1).trim_start_matches("Condition/"));
+    let put = json!({"resource": put, "request": {"method": "PUT", "url": of(1)}});
+    let reply = api.bundle("transaction", &json!([refers, put])).await;
+    assert_eq!(reply.issue().0, 412, "{}", reply.text);
+    assert_eq!(api.get("/fhir/Condition?_count=0").await.json()["total"], 2);
 }

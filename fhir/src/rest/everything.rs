@@ -1,4 +1,5 @@
-//! `$everything` of a patient or an encounter (FHIR R4 patient-operation-everything.html), and `$meta`.
+//! `$everything` of a patient or an encounter (FHIR R4 patient-operation-everything.html), all types of a compartment
+//! (`[type]/[id]/*`, FHIR R4 http.html#vsearch), and `$meta`.
 //!
 //! Everything of a compartment goes by resource type and, within each, by id: an order that tells nothing of when what
 //! was stored. Types that the token does not let its bearer read are left out.
@@ -8,7 +9,8 @@ use super::routes::in_url;
 use super::vantage::Instants;
 use super::{
     FhirApi, InUrl, Interaction, Pairs, access, access::Access, access::Asker, access::Unwritten,
-    bundle, check_format, finding, json, outcome::Failure, place, reading, sight::Sight,
+    bundle, check_format, conditional, finding, json, outcome::Failure, place, reading,
+    sight::Sight,
 };
 use crate::audit;
 use crate::query::{self, DateMatch, Filter, Prefix};
@@ -23,6 +25,13 @@ use types::Timestamp;
 
 /// Whose compartment has `$everything`.
 pub const TYPES: [&str; 2] = ["Encounter", "Patient"];
+/// What stands for all types below a resource that has a compartment.
+pub const ALL: &str = "*";
+
+/// Readings that are looked at at once where the token does not show all of them.
+const CHUNK: u16 = 200;
+/// Readings that are looked at for one page there: then it ends, perhaps with fewer than were asked for, and its link goes on.
+const MAX_LOOKED_AT: usize = 5_000;
 
 /// What was asked for.
 struct Asked {
@@ -39,7 +48,8 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(pairs: Pairs) -> Result<Self, Failure> {
+    /// Of the parameters of what stands below a resource: `$everything`, or [`ALL`].
+    fn of(api: &FhirApi, inner: &str, pairs: Pairs) -> Result<Self, Failure> {
         let mut asked = Self {
             types: None,
             since: Filter::All(Vec::new()),
@@ -49,15 +59,15 @@ impl Asked {
             used: Vec::new(),
         };
         for (name, value) in pairs {
-            match name.as_str() {
-                "_count" => {
+            match (name.as_str(), inner == ALL) {
+                ("_count", _) => {
                     let count: u64 = value
                         .parse()
                         .map_err(|_| Failure::value("_count", "a whole number is expected"))?;
                     let count = u16::try_from(count).unwrap_or(MAX_PAGE);
                     asked.count = count.clamp(1, MAX_PAGE);
                 }
-                "_type" => {
+                ("_type", _) => {
                     let types = value.split(',').map(ResourceType::parse);
                     let types: Option<Vec<_>> = types.collect();
                     let types = types.ok_or_else(|| {
@@ -66,24 +76,15 @@ impl Asked {
                     // It may come several times: any of them.
                     asked.types.get_or_insert_default().extend(types);
                 }
-                "_since" => {
-                    let since = value.replace(' ', "+").parse::<Timestamp>();
-                    let since = since.map_err(|_| {
-                        Failure::value("_since", "an instant with a zone is expected")
-                    })?;
-                    asked.since = Filter::LastUpdated(vec![DateMatch {
-                        prefix: Prefix::Ge,
-                        low: since.0,
-                        high: since.0,
-                    }]);
-                }
-                "start" => asked.care.set("start", value.replace(' ', "+"))?,
-                "end" => asked.care.set("end", value.replace(' ', "+"))?,
-                "_cursor" => {
+                ("_lastUpdated", true) => asked.updated(api, &value)?,
+                ("_since", false) => asked.since = since(&value)?,
+                ("start", false) => asked.care.set("start", value.replace(' ', "+"))?,
+                ("end", false) => asked.care.set("end", value.replace(' ', "+"))?,
+                ("_cursor", _) => {
                     asked.cursor = Some(value);
                     continue;
                 }
-                "_format" | "_pretty" => {}
+                ("_format" | "_pretty", _) => {}
                 _ => {
                     let name: String = name.chars().take(64).collect();
                     return Err(Failure::unknown_parameters(&[name]));
@@ -93,11 +94,39 @@ impl Asked {
         }
         Ok(asked)
     }
+
+    /// Takes the one `_lastUpdated` that there may be.
+    fn updated(&mut self, api: &FhirApi, value: &str) -> Result<(), Failure> {
+        const NAME: &str = "_lastUpdated";
+        let pair = [(NAME.to_owned(), value.to_owned())];
+        let filter = conditional::conditions(api, ResourceType::Patient, &pair)?;
+        let one = match filter {
+            Filter::All(mut all) if all.len() == 1 => all.pop(),
+            one => Some(one),
+        };
+        let is_first = matches!(self.since, Filter::All(_));
+        let one = one.filter(|_| is_first);
+        self.since = one.ok_or_else(|| Failure::value(NAME, "it stands once here"))?;
+        Ok(())
+    }
 }
 
+/// What was stored since an instant.
+fn since(value: &str) -> Result<Filter, Failure> {
+    let since = value.replace(' ', "+").parse::<Timestamp>();
+    let since =
+        since.map_err(|_| Failure::value("_since", "an instant with a zone is expected"))?;
+    Ok(Filter::LastUpdated(vec![DateMatch {
+        prefix: Prefix::Ge,
+        low: since.0,
+        high: since.0,
+    }]))
+}
+
+/// `$everything` of a resource, or [`ALL`] that is in its compartment: `inner` says which.
 pub async fn everything(
     api: &FhirApi,
-    kind: ResourceType,
+    (kind, inner): (ResourceType, &str),
     id: FhirId,
     asker: &Asker,
     pairs: InUrl,
@@ -105,11 +134,11 @@ pub async fn everything(
 ) -> Result<access::Found, Failure> {
     let pairs = in_url(pairs)?;
     check_format(headers, &pairs)?;
-    let mut asked = Asked::of(pairs)?;
+    let mut asked = Asked::of(api, inner, pairs)?;
     drop(reading::current(api, kind, &id, asker).await?);
     api.caught_up_among(headers, asked.types.as_deref()).await?;
     let instants = finding::instants(api, &asker.reader, &mut asked.since).await?;
-    let path = format!("{kind}/{id}/$everything");
+    let path = format!("{kind}/{id}/{inner}");
     let own = bundle::with_query(&path, asked.used.iter());
     let from = match &asked.cursor {
         None => None,
@@ -139,7 +168,7 @@ pub async fn everything(
         let whole = finding::shown(stored, &instants, &View::Whole)?;
         answer.entry(Some(url), whole, "match");
     }
-    note(api, asker, (kind, &id), &page, &request).await?;
+    note(api, asker, (kind, &id, inner), &page, &request).await?;
     let given = page.iter().filter(|stored| stored.kind == kind).count();
     let given = u32::try_from(given).unwrap_or(u32::MAX);
     let found = access::Found::new(json(answer.text()?).into_response(), given, request);
@@ -172,7 +201,7 @@ async fn up_to(
 async fn note(
     api: &FhirApi,
     asker: &Asker,
-    (kind, id): (ResourceType, &FhirId),
+    (kind, id, inner): (ResourceType, &FhirId, &str),
     page: &[Stored],
     request: &str,
 ) -> Result<(), Failure> {
@@ -185,7 +214,7 @@ async fn note(
             reader: asker.reader.clone(),
             kind: of,
             interaction: Interaction::SearchType,
-            parameters: vec!["$everything".to_owned()],
+            parameters: vec![inner.to_owned()],
             request: request.to_owned(),
             patient: (kind == ResourceType::Patient).then(|| id.clone()),
             resources,
@@ -194,6 +223,15 @@ async fn note(
         written.map_err(|Unwritten| Failure::unaudited())?;
     }
     Ok(())
+}
+
+/// Where a resource is in that order.
+fn place_of(stored: &Stored) -> FindPlace {
+    FindPlace {
+        keys: Vec::new(),
+        kind: stored.kind,
+        id: stored.id.clone(),
+    }
 }
 
 struct Compartment<'a> {
@@ -221,21 +259,51 @@ impl Compartment<'_> {
                 continue;
             };
             let left = asked.count - u16::try_from(page.len()).unwrap_or(asked.count);
-            let after = from.as_ref().filter(|place| place.kind == kind);
-            let (found, more) = self
-                .of_type((kind, sight.clone()), asked, after, left)
-                .await?;
-            let last = found.last().or(page.last()).map(|last| FindPlace {
-                keys: Vec::new(),
-                kind: last.kind,
-                id: last.id.clone(),
-            });
-            page.extend(found.into_iter().filter(|stored| sight.shows(stored)));
+            let after = from.clone().filter(|place| place.kind == kind);
+            let (found, more, last) = self.shown((kind, sight), asked, after, left).await?;
+            let last = last.or_else(|| page.last().map(place_of));
+            page.extend(found);
             if more {
                 return Ok((page, last));
             }
         }
         Ok((page, None))
+    }
+
+    /// What the token shows of one type, at most so many resources, whether there are more, and where to go on. Of readings what
+    /// is hidden leaves neither a gap on a page nor a page of its own, unless more than [`MAX_LOOKED_AT`] are in a row.
+    async fn shown(
+        &self,
+        (kind, sight): (ResourceType, Sight),
+        asked: &Asked,
+        mut after: Option<FindPlace>,
+        left: u16,
+    ) -> Result<(Vec<Stored>, bool, Option<FindPlace>), Failure> {
+        if sight == Sight::Everything || kind.is_indexed() {
+            let of = (kind, sight.clone());
+            let (mut found, more) = self.of_type(of, asked, after.as_ref(), left).await?;
+            let last = found.last().map(place_of);
+            found.retain(|stored| sight.shows(stored));
+            return Ok((found, more, last));
+        }
+        let (mut shown, mut looked_at) = (Vec::new(), 0);
+        loop {
+            let of = (kind, sight.clone());
+            let (found, more) = self.of_type(of, asked, after.as_ref(), CHUNK).await?;
+            looked_at += found.len();
+            let last = found.last().map(place_of);
+            for stored in found.into_iter().filter(|stored| sight.shows(stored)) {
+                if shown.len() == usize::from(left) {
+                    let last = shown.last().map(place_of);
+                    return Ok((shown, true, last));
+                }
+                shown.push(stored);
+            }
+            if !more || looked_at >= MAX_LOOKED_AT {
+                return Ok((shown, more, last));
+            }
+            after = last;
+        }
     }
 
     /// Resources of one type, at most so many, and whether there are more.
@@ -259,9 +327,10 @@ impl Compartment<'_> {
         };
         let all = Filter::All(vec![filter, asked.since.clone(), care]);
         let (mut found, more) = if !kind.is_indexed() {
-            // A reading is of no Encounter.
+            // A reading is of no Encounter and by nobody.
             let mut filters = vec![match self.kind {
                 ResourceType::Patient => search::Filter::Patient(vec![self.id.clone()]),
+                ResourceType::Device => search::Filter::Device(vec![self.id.clone()]),
                 _ => search::Filter::Id(Vec::new()),
             }];
             filters.extend(asked.care.of_readings(self.api)?);

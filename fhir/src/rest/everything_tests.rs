@@ -72,3 +72,42 @@ async fn everything_is_of_the_time_of_care_where_that_is_asked_for() {
         assert_eq!(reply.issue(), (400, "value".into()), "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn all_types_of_a_compartment_are_searched_at_once() {
+    let api = fixture().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let one = api.create(&finding(&patient, "2001", "")).await;
+    let everything = api.found(&format!("{patient}/$everything")).await;
+    assert!(everything.contains(&one) && everything.len() > 2);
+    for (query, expected) in [
+        ("", everything.clone()),
+        ("?_count=1", everything),
+        ("?_type=Condition,Encounter", vec![one]),
+        ("?_lastUpdated=lt1960", vec![]),
+    ] {
+        let found = api.found(&format!("{patient}/*{query}")).await;
+        assert_eq!(found, expected, "{query}");
+    }
+    let device = format!("Device/{}", fixture::device(1).id());
+    let readings = api.found(&format!("{device}/Observation")).await;
+    let found = api.found(&format!("{device}/*?_type=Observation")).await;
+    let sorted = |mut all: Vec<String>| {
+        all.sort();
+        all
+    };
+    assert!(!readings.is_empty());
+    assert_eq!(sorted(found), sorted(readings));
+    for (path, status) in [
+        (format!("{patient}/*?code=38341003"), 400),
+        (format!("{patient}/*?_since=2020-01-01T00:00:00Z"), 400),
+        (
+            format!("{patient}/*?_lastUpdated=lt1960&_lastUpdated=gt1950"),
+            400,
+        ),
+        ("Organization/1/*".to_owned(), 404),
+    ] {
+        let reply = api.get(&format!("/fhir/{path}")).await;
+        assert_eq!(reply.issue().0, status, "{path}");
+    }
+}

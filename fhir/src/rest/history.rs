@@ -3,27 +3,32 @@
 //! On a logical axis the order of commits of different resources is nobody's to know ([`crate::axis`]): there the
 //! history of a type, and of everything, goes by the reader's marks, the last one first, and within a mark by type, id
 //! and version.
+mod told;
+
 use super::routes::in_url;
 use super::{
     FhirApi, InUrl, access::Asker, access::Found, check_format, json, outcome::Failure, place,
-    reading::instants, vantage::Instants,
+    reading::instants, sight::Sight, vantage::Instants,
 };
 use crate::axis::{self, Axis, Commits};
 use crate::search::{self, DEFAULT_PAGE, Interval, Seal};
 use crate::store::{
-    HistoryPage, HistoryPlace, HistoryQuery, Kind, MAX_PAGE, ResourceType, Scope, StoreError,
-    Stored, There,
+    HistoryPage, HistoryPlace, HistoryQuery, MAX_PAGE, ResourceType, Scope, Stored, There,
 };
 use axum::{http::HeaderMap, response::IntoResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::Serialize;
-use serde_json::value::RawValue;
 use std::collections::BTreeSet;
+use told::bundle;
 use types::Timestamp;
 
 /// Of an instant in the calendar, where instants are logical.
 const NOT_REACHED: &str =
     "this server has not reached that instant; those of meta.lastUpdated are expected";
+
+/// Versions that are looked at at once where a token does not show everything.
+const CHUNK: u16 = 200;
+/// Versions that are looked at for one page there: then it ends, perhaps with fewer than were asked for, and its link goes on.
+const MAX_LOOKED_AT: usize = 5_000;
 
 /// What was asked for.
 struct Asked {
@@ -42,6 +47,15 @@ struct Versions {
     versions: Vec<Stored>,
     posted: BTreeSet<i64>,
     next: Option<String>,
+}
+
+/// Versions as the store has them, each with the place behind it, the commits of those that were created by POST, and
+/// whether there are more.
+#[derive(Default)]
+struct Looked {
+    versions: Vec<(Stored, Option<String>)>,
+    posted: BTreeSet<i64>,
+    more: bool,
 }
 
 pub async fn history(
@@ -72,13 +86,12 @@ pub async fn history(
     if is_of_one {
         query.count = query.count.max(1);
     }
-    let mut found = match (&instants, &scope) {
-        (Instants::Logical(axis), Scope::Everything | Scope::Type(_)) => {
-            by_marks(api, query, &asked, axis).await?
-        }
-        _ => by_commits(api, query, &asked).await?,
+    let axis = match (&instants, &scope) {
+        (Instants::Logical(axis), Scope::Everything | Scope::Type(_)) => Some(axis),
+        _ => None,
     };
-    found.versions.retain(|version| asker.sight.shows(version));
+    let from = (asked.cursor.as_deref(), axis);
+    let mut found = page(api, query, from, &asker.sight).await?;
     if is_of_one
         && asked.cursor.is_none()
         && asked.since.is_none()
@@ -200,18 +213,86 @@ fn query(scope: &Scope, asked: &Asked, instants: &Instants) -> Result<HistoryQue
     })
 }
 
+/// A page of what a token shows. Where that is not everything, what is hidden leaves neither a gap on a page nor a page of its
+/// own, unless more than [`MAX_LOOKED_AT`] versions are hidden in a row.
+async fn page(
+    api: &FhirApi,
+    mut query: HistoryQuery,
+    (cursor, axis): (Option<&str>, Option<&Axis>),
+    sight: &Sight,
+) -> Result<Versions, Failure> {
+    let wanted = usize::from(query.count);
+    if *sight == Sight::Everything || wanted == 0 {
+        let looked = look(api, query, cursor, axis).await?;
+        let last = looked.versions.last();
+        let last = last.and_then(|(_, place)| place.clone());
+        return Ok(Versions {
+            versions: looked
+                .versions
+                .into_iter()
+                .map(|(stored, _)| stored)
+                .collect(),
+            posted: looked.posted,
+            next: last.filter(|_| looked.more),
+        });
+    }
+    query.count = CHUNK;
+    let (mut shown, mut posted) = (Vec::new(), BTreeSet::new());
+    let (mut next, mut looked_at) = (None, 0);
+    let mut cursor = cursor.map(str::to_owned);
+    loop {
+        let looked = look(api, query.clone(), cursor.as_deref(), axis).await?;
+        looked_at += looked.versions.len();
+        let last = looked.versions.last().and_then(|(_, place)| place.clone());
+        posted.extend(looked.posted);
+        for (stored, place) in looked.versions {
+            if !sight.shows(&stored) {
+                continue;
+            }
+            if shown.len() == wanted {
+                return Ok(Versions {
+                    versions: shown,
+                    posted,
+                    next,
+                });
+            }
+            shown.push(stored);
+            next = place;
+        }
+        cursor = last.filter(|_| looked.more);
+        if cursor.is_none() || looked_at >= MAX_LOOKED_AT {
+            return Ok(Versions {
+                versions: shown,
+                posted,
+                next: cursor,
+            });
+        }
+    }
+}
+
+/// Versions in the order of the page, behind a place.
+async fn look(
+    api: &FhirApi,
+    query: HistoryQuery,
+    cursor: Option<&str>,
+    axis: Option<&Axis>,
+) -> Result<Looked, Failure> {
+    match axis {
+        _ if query.count == 0 => Ok(Looked::default()),
+        Some(axis) => by_marks(api, query, cursor, axis).await,
+        None => by_commits(api, query, cursor).await,
+    }
+}
+
 async fn by_commits(
     api: &FhirApi,
     mut query: HistoryQuery,
-    asked: &Asked,
-) -> Result<Versions, Failure> {
+    cursor: Option<&str>,
+) -> Result<Looked, Failure> {
     let what = format!("_history/{}", path_of(&query.scope));
-    if let Some(cursor) = &asked.cursor {
+    if let Some(cursor) = cursor {
         let place = place_of(cursor, &api.seal, &what).ok_or_else(Failure::cursor)?;
         query.after = Some(place);
-    }
-    if query.count == 0 {
-        return Ok(Versions::default());
     }
     let page = api.store.history(&query).await?;
     let HistoryPage {
@@ -219,14 +300,16 @@ async fn by_commits(
         posted,
         next,
     } = page;
-    let next = next.map(|place| {
-        let sealed = URL_SAFE_NO_PAD.encode(api.seal.seal(&what, place.seq));
-        format!("{sealed}:{}:{}:{}", place.kind, place.id, place.version)
+    let versions = versions.into_iter().map(|stored| {
+        let sealed = URL_SAFE_NO_PAD.encode(api.seal.seal(&what, stored.seq));
+        let (kind, id, version) = (stored.kind, &stored.id, stored.version);
+        let place = format!("{sealed}:{kind}:{id}:{version}");
+        (stored, Some(place))
     });
-    Ok(Versions {
-        versions,
+    Ok(Looked {
+        versions: versions.collect(),
         posted,
-        next,
+        more: next.is_some(),
     })
 }
 
@@ -253,10 +336,10 @@ fn row(text: &str) -> Option<HistoryPlace> {
 async fn by_marks(
     api: &FhirApi,
     query: HistoryQuery,
-    asked: &Asked,
+    cursor: Option<&str>,
     axis: &Axis,
-) -> Result<Versions, Failure> {
-    let (from, mut after) = match &asked.cursor {
+) -> Result<Looked, Failure> {
+    let (from, mut after) = match cursor {
         None => (None, None),
         Some(cursor) => {
             let read = || -> Option<(i64, HistoryPlace)> {
@@ -270,10 +353,11 @@ async fn by_marks(
     let steps = axis.steps(from, true).ok_or_else(Failure::cursor)?;
     let since = query.commits.map_or(0, |commits| commits.after);
     let until = query.commits.and_then(|commits| commits.until);
-    let (mut versions, mut posted) = (Vec::<Stored>::new(), BTreeSet::new());
+    let mut versions: Vec<(Stored, Option<String>)> = Vec::new();
+    let mut posted = BTreeSet::new();
     for step in steps {
         let is_asked_for = step.until.is_none_or(|until| since < until);
-        if !is_asked_for || query.count == 0 {
+        if !is_asked_for {
             break;
         }
         // The end of what is asked for is a mark.
@@ -294,23 +378,26 @@ async fn by_marks(
                 ..query.clone()
             })
             .await?;
-        versions.extend(page.versions);
         posted.extend(page.posted);
+        versions.extend(page.versions.into_iter().map(|stored| {
+            let (kind, id, version) = (stored.kind, &stored.id, stored.version);
+            let place = step
+                .until
+                .map(|mark| format!("m:{mark}:{kind}:{id}:{version}"));
+            (stored, place)
+        }));
         if versions.len() >= usize::from(query.count) || page.next.is_some() {
-            let last = step.until.zip(versions.last());
-            let next = last
-                .map(|(mark, last)| format!("m:{mark}:{}:{}:{}", last.kind, last.id, last.version));
-            return Ok(Versions {
+            return Ok(Looked {
                 versions,
                 posted,
-                next,
+                more: true,
             });
         }
     }
-    Ok(Versions {
+    Ok(Looked {
         versions,
         posted,
-        next: None,
+        more: false,
     })
 }
 
@@ -330,99 +417,4 @@ fn request(path: &str, asked: &Asked, cursor: Option<&str>, seal: &Seal) -> Stri
     };
     let cursor = cursor.map(|cursor| ("_cursor".to_owned(), prove(cursor)));
     super::bundle::with_query(path, asked.used.iter().chain(cursor.iter()))
-}
-
-#[derive(Serialize)]
-#[serde(tag = "resourceType", rename_all = "camelCase")]
-struct Bundle {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    link: Vec<Link>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    entry: Vec<Entry>,
-}
-
-#[derive(Serialize)]
-struct Link {
-    relation: &'static str,
-    url: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    full_url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<Box<RawValue>>,
-    request: Done,
-    response: Response,
-}
-
-#[derive(Serialize)]
-struct Done {
-    method: &'static str,
-    url: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response {
-    status: &'static str,
-    etag: String,
-    last_modified: String,
-}
-
-fn bundle(
-    api: &FhirApi,
-    path: &str,
-    asked: &Asked,
-    found: &Versions,
-    instants: &Instants,
-) -> Result<String, StoreError> {
-    let link = |relation, cursor: Option<&str>| Link {
-        relation,
-        url: format!("{}/{}", api.base, request(path, asked, cursor, &api.seal)),
-    };
-    let mut links = vec![link("self", asked.cursor.as_deref())];
-    let next = found.next.as_deref();
-    links.extend(next.map(|next| link("next", Some(next))));
-    let entries = found.versions.iter().map(|one| {
-        let is_posted = found.posted.contains(&one.seq);
-        entry(api, (one, is_posted), instants)
-    });
-    let bundle = Bundle {
-        kind: "history",
-        link: links,
-        entry: entries.collect::<Result<_, _>>()?,
-    };
-    serde_json::to_string(&bundle).map_err(|_| StoreError::new(Kind::Internal, "bundle"))
-}
-
-/// What was put under an id that nothing was under is created too (FHIR R4 http.html#upsert).
-fn entry(
-    api: &FhirApi,
-    (stored, is_posted): (&Stored, bool),
-    instants: &Instants,
-) -> Result<Entry, StoreError> {
-    let (kind, id) = (stored.kind, &stored.id);
-    let (method, url, status) = match stored.version {
-        _ if stored.is_deleted() => ("DELETE", format!("{kind}/{id}"), "204"),
-        _ if is_posted => ("POST", kind.to_string(), "201"),
-        1 => ("PUT", format!("{kind}/{id}"), "201"),
-        _ => ("PUT", format!("{kind}/{id}"), "200"),
-    };
-    let resource = match stored.is_deleted() {
-        true => None,
-        false => Some(stored.stamped(&instants.of(stored))?),
-    };
-    Ok(Entry {
-        full_url: format!("{}/{kind}/{id}", api.base),
-        resource,
-        request: Done { method, url },
-        response: Response {
-            status,
-            etag: format!("W/\"{}\"", stored.version),
-            last_modified: instants.of(stored),
-        },
-    })
 }

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Resources that are added to one page. More are refused, since what is left out silently is missed.
 pub const MAX_INCLUDED: usize = 1_000;
+/// Readings that are looked at for them where the token does not show all.
+const MAX_LOOKED_AT: usize = 5_000;
 /// Times that `:iterate` is applied.
 const MAX_ROUNDS: usize = 8;
 /// Ids in one query.
@@ -133,9 +135,8 @@ impl Asked<'_> {
             });
             let targets: Vec<&Stored> = targets.collect();
             if !source.is_indexed() {
-                for stored in self.readings(include, &targets).await? {
-                    let is_new = way.seen.insert((stored.kind, stored.id.to_string()));
-                    if is_new && sight.shows(&stored) {
+                for stored in self.readings(include, &targets, &sight).await? {
+                    if way.seen.insert((stored.kind, stored.id.to_string())) {
                         found.push(stored);
                     }
                 }
@@ -158,11 +159,13 @@ impl Asked<'_> {
         Ok(found)
     }
 
-    /// Observations by what they refer to: readings by the references that they have, and what clients wrote by any.
+    /// Observations that are shown, by what they refer to: readings by the references that they have, and what clients wrote by
+    /// any.
     async fn readings(
         &self,
         include: &Include,
         targets: &[&Stored],
+        sight: &Sight,
     ) -> Result<Vec<Stored>, Failure> {
         let ids = |kind: ResourceType| -> Vec<FhirId> {
             let of_kind = targets.iter().filter(|stored| stored.kind == kind);
@@ -198,13 +201,28 @@ impl Asked<'_> {
                     until: Some(marks.last().copied().unwrap_or(0)),
                 }]);
             }
-            let page = self.api.store.search(&query).await?;
-            if page.next.is_some() {
-                return Err(Failure::too_many_included());
-            }
-            found.extend(page.resources);
+            found.extend(self.shown(query, sight).await?);
         }
         Ok(found)
+    }
+
+    /// Readings that are shown. What is hidden does not count, unless more than [`MAX_LOOKED_AT`] are looked at.
+    async fn shown(&self, mut query: Query, sight: &Sight) -> Result<Vec<Stored>, Failure> {
+        let (mut shown, mut looked_at) = (Vec::new(), 0);
+        loop {
+            let page = self.api.store.search(&query).await?;
+            looked_at += page.resources.len();
+            let found = page.resources.into_iter();
+            shown.extend(found.filter(|stored| sight.shows(stored)));
+            if page.next.is_none() {
+                return Ok(shown);
+            }
+            let is_over = shown.len() >= MAX_INCLUDED || looked_at >= MAX_LOOKED_AT;
+            if *sight == Sight::Everything || is_over {
+                return Err(Failure::too_many_included());
+            }
+            query.after = page.next;
+        }
     }
 
     async fn all_of(

@@ -22,10 +22,12 @@ fn is_version(text: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// A media type or range: its type, the version of FHIR that it names, and how much it is wanted, from 0 to 1.
+/// A media type or range: its type, the version of FHIR and the character set that it names, and how much it is wanted, from
+/// 0 to 1.
 struct Media {
     name: String,
     version_is_ours: bool,
+    is_utf8: bool,
     quality: f32,
 }
 
@@ -35,12 +37,17 @@ impl Media {
         let mut media = Self {
             name: parts.next().unwrap_or_default().to_ascii_lowercase(),
             version_is_ours: true,
+            is_utf8: true,
             quality: 1.0,
         };
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
                 "fhirversion" => media.version_is_ours = is_version(value),
+                "charset" => {
+                    let own = ["utf-8", "utf8", "us-ascii"];
+                    media.is_utf8 = own.iter().any(|one| value.eq_ignore_ascii_case(one));
+                }
                 // What is no number says nothing.
                 "q" => media.quality = value.parse().unwrap_or(1.0),
                 _ => {}
@@ -63,7 +70,8 @@ impl Media {
     }
 }
 
-/// Whether a body says that it is a resource as it is served: of this version, and not packed.
+/// Whether a body says that it is a resource as it is served: of this version, in UTF-8 (FHIR R4 http.html#mime-type), and not
+/// packed.
 pub fn is_resource(headers: &HeaderMap) -> bool {
     let text = |name| {
         let value: Option<&HeaderValue> = headers.get(name);
@@ -77,7 +85,7 @@ pub fn is_resource(headers: &HeaderMap) -> bool {
         media.name.as_str(),
         FHIR_JSON | "application/json" | "text/json"
     );
-    is_json && media.version_is_ours && matches!(coding, "" | "identity")
+    is_json && media.version_is_ours && media.is_utf8 && matches!(coding, "" | "identity")
 }
 
 fn is_json(format: &str) -> bool {
@@ -329,6 +337,8 @@ mod tests {
             ("application/fhir+json", "", true),
             ("Application/FHIR+JSON; charset=UTF-8", "identity", true),
             ("application/json; fhirVersion=4.0", "", true),
+            ("application/fhir+json; charset=\"utf-8\"", "", true),
+            ("application/fhir+json; charset=iso-8859-1", "", false),
             ("application/fhir+json; fhirVersion=5.0", "", false),
             ("application/fhir+json", "gzip", false),
             ("application/fhir+xml", "", false),

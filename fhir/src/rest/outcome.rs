@@ -1,5 +1,6 @@
 //! Every error as a FHIR R4 OperationOutcome with its HTTP status.
 mod of_bundles;
+mod of_patches;
 
 use super::{Denied, FHIR_JSON};
 use crate::admit::Inadmissible;
@@ -22,7 +23,7 @@ pub struct Failure {
     code: &'static str,
     diagnostics: String,
     challenge: Option<&'static str>,
-    /// The methods that are served there, of what says that another one is not.
+    /// The methods that are served there, of what says that another one is not; or the patches that are taken.
     pub(super) allow: Option<&'static str>,
     /// Each thing that is wrong, when there is more to say than the diagnostics; at its element.
     issues: Vec<Value>,
@@ -323,7 +324,7 @@ impl Failure {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "not-supported",
-            "a resource is application/fhir+json of R4, and not packed",
+            "a resource is application/fhir+json of R4, in UTF-8 and not packed",
         )
     }
 
@@ -406,8 +407,13 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let body = self.body().to_string();
         let mut response = (self.status, [(header::CONTENT_TYPE, FHIR_JSON)], body).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            let value = header::HeaderValue::from_static("5");
+        let after = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => Some("5"),
+            StatusCode::TOO_MANY_REQUESTS => Some("60"),
+            _ => None,
+        };
+        if let Some(after) = after {
+            let value = header::HeaderValue::from_static(after);
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
         if let Some(challenge) = self.challenge {
@@ -418,7 +424,14 @@ impl IntoResponse for Failure {
         }
         if let Some(allow) = self.allow {
             let value = header::HeaderValue::from_static(allow);
-            response.headers_mut().insert(header::ALLOW, value);
+            let name = match self.status {
+                // RFC 5789 §2.2.
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                    header::HeaderName::from_static("accept-patch")
+                }
+                _ => header::ALLOW,
+            };
+            response.headers_mut().insert(name, value);
         }
         response
     }

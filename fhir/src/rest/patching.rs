@@ -5,9 +5,9 @@ use super::conditional::{Condition, MAX_TRIES, Matching, note};
 use super::routes::{InBody, MAX_RESOURCE_BYTES, in_url};
 use super::validating::resource_in;
 use super::writing::{self, Request, expected};
-use super::{Answer, FHIR_JSON, FhirApi, check_format, outcome::Failure, reading};
+use super::{Answer, FHIR_JSON, FhirApi, Reader, check_format, outcome::Failure, reading};
 use crate::json::Json;
-use crate::patch::{fhirpath_patch, json_patch};
+use crate::patch::{fhirpath_patch, fhirpath_patch_looks, json_patch, json_patch_looks};
 use crate::store::{Change, Expect, FhirId, Guard, ResourceType, Stored, Unmet};
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -81,8 +81,33 @@ impl Patch {
         Ok(Self::Json(text))
     }
 
+    /// What it makes of what is stored, as the client reads it: with its version and its time, so that a patch may test them
+    /// and has a `meta` to add to (RFC 6902 §1: it is of the document that is there). Who may not read that (SMART App Launch
+    /// 2.2, "Scopes": `u` is not `r`) asks nothing of it, and is not told why it does not fit: by either one could find out
+    /// every value.
+    pub async fn of_stored(
+        &self,
+        api: &FhirApi,
+        (headers, reader): (&HeaderMap, &Reader),
+        stored: &Stored,
+    ) -> Result<String, Failure> {
+        let instants = reading::instants(api, reader, stored.seq).await?;
+        let text = stored.stamped_text(&instants.of(stored))?;
+        if writing::may_read(api, headers, stored) {
+            return self.of(&text);
+        }
+        let looks = match self {
+            Self::Json(patch) => json_patch_looks(patch),
+            Self::Fhirpath(patch) => fhirpath_patch_looks(patch),
+        };
+        if looks {
+            return Err(Failure::patch_looks());
+        }
+        self.of(&text).map_err(|_| Failure::patch_unseen())
+    }
+
     /// What it makes of a resource.
-    pub fn of(&self, resource: &str) -> Result<String, Failure> {
+    fn of(&self, resource: &str) -> Result<String, Failure> {
         let patched = match self {
             Self::Json(patch) => json_patch(resource, patch),
             Self::Fhirpath(patch) => fhirpath_patch(resource, patch),
@@ -171,7 +196,7 @@ async fn patched(
         if asked.excludes(stored.version) {
             return Err(Failure::unmet(Unmet::Version));
         }
-        let text = patch.of(&stored.json)?;
+        let text = patch.of_stored(api, (headers, reader), &stored).await?;
         let draft = asker.draft(api, kind, stored.id, &text)?;
         note(api, asker, &kind, draft.id(), Some(&draft)).await?;
         let put = Change::Put {

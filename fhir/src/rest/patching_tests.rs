@@ -129,3 +129,119 @@ async fn who_may_not_read_is_not_shown_what_a_patch_made() {
         assert_eq!(reply.text.contains("38341003"), shown, "{}", reply.text);
     }
 }
+
+#[tokio::test]
+async fn a_patch_is_of_the_resource_as_it_is_read_with_its_version_and_its_meta() {
+    let api = fixture().await;
+    let one = api.create(&finding(2001, None)).await;
+    let path = format!("/fhir/{one}");
+    let tagged = |version: &str, tag: &str| {
+        let system = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
+        json!([
+            {"op": "test", "path": "/meta/versionId", "value": version},
+            {"op": "add", "path": "/meta/tag", "value": [{"system": system, "code": tag}]},
+        ])
+    };
+    let kind = "application/json-patch+json";
+    let (stale, current) = (
+        tagged("2", "HTEST").to_string(),
+        tagged("1", "HTEST").to_string(),
+    );
+    let reply = api.patch(&path, kind, &stale).await;
+    assert_eq!(reply.issue().0, 422, "it is in version 1");
+    let reply = api.patch(&path, kind, &current).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    assert_eq!(reply.json()["meta"]["versionId"], "2");
+    assert_eq!(reply.json()["meta"]["tag"][0]["code"], "HTEST");
+    let entries = json!([json_patch(&one, &tagged("2", "TREAT"))]);
+    let reply = api.bundle("transaction", &entries).await;
+    assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
+    let read = api.get(&path).await.json();
+    assert_eq!(read["meta"]["versionId"], "3");
+    assert_eq!(read["meta"]["tag"][0]["code"], "TREAT");
+    // Nothing is changed by what changes nothing.
+    let reply = api.patch(&path, kind, "[]").await;
+    assert_eq!(reply.headers[header::ETAG], "W/\"3\"");
+}
+
+/// Patches, JSON Patches or the path of what a FHIRPath Patch deletes, and the status for who may not read and who may.
+const LOOKING: &[(&str, u16, u16)] = &[
+    (
+        r#"[{"op": "test", "path": "/resourceType", "value": "Condition"}]"#,
+        403,
+        200,
+    ),
+    (
+        r#"[{"op": "test", "path": "/resourceType", "value": "Patient"}]"#,
+        403,
+        422,
+    ),
+    (
+        r#"[{"op": "copy", "from": "/code", "path": "/code"}]"#,
+        403,
+        200,
+    ),
+    (
+        r#"[{"op": "move", "from": "/code", "path": "/code"}]"#,
+        403,
+        200,
+    ),
+    (r#"[{"op": "remove", "path": "/note"}]"#, 422, 422),
+    (
+        r#"[{"op": "replace", "path": "/recordedDate", "value": "2003"}]"#,
+        200,
+        200,
+    ),
+    ("Condition.note.where(text = 'x')", 403, 200),
+    ("Condition.note[0].text", 200, 200),
+];
+
+#[tokio::test]
+async fn who_may_not_read_finds_nothing_out_by_a_patch() {
+    let api = fixture().await;
+    let one = api.create(&finding(2001, None)).await;
+    let delete = |path: &str| {
+        json!({"resourceType": "Parameters", "parameter": [{"name": "operation", "part": [
+            {"name": "type", "valueCode": "delete"}, {"name": "path", "valueString": path},
+        ]}]})
+    };
+    for (patch, unseen, seen) in LOOKING {
+        let (kind, body) = match patch.starts_with('[') {
+            true => ("application/json-patch+json", (*patch).to_owned()),
+            false => (FHIR_JSON, delete(patch).to_string()),
+        };
+        for (token, status) in [("Bearer writes", *unseen), ("Bearer all", *seen)] {
+            let request = Request::patch(format!("/fhir/{one}"))
+                .header("authorization", token)
+                .header("content-type", kind)
+                .body(Body::from(body.clone()));
+            let reply = api.send(request.unwrap()).await;
+            let text = &reply.text;
+            assert_eq!(reply.status.as_u16(), status, "{token} {patch}: {text}");
+            let is_told = status == 422 && token == "Bearer all";
+            assert_eq!(text.contains("operation 1"), is_told, "{patch}: {text}");
+        }
+    }
+    let test = json!([{"op": "test", "path": "/resourceType", "value": "Patient"}]);
+    let entries = json!([json_patch(&one, &test)]);
+    let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
+    let request = Request::post("/fhir")
+        .header("authorization", "Bearer writes")
+        .header("content-type", FHIR_JSON)
+        .body(Body::from(bundle.to_string()));
+    let reply = api.send(request.unwrap()).await;
+    assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.text);
+}
+
+#[tokio::test]
+async fn what_is_no_patch_is_told_which_patches_are_taken() {
+    let api = fixture().await;
+    let path = format!("/fhir/{}", api.create(&finding(2001, None)).await);
+    for kind in ["application/merge-patch+json", "text/plain"] {
+        let reply = api.patch(&path, kind, "{}").await;
+        assert_eq!(reply.issue().0, 415, "{kind}");
+        let taken = &reply.headers["accept-patch"];
+        assert_eq!(taken, "application/json-patch+json, application/fhir+json");
+        assert!(!reply.headers.contains_key(header::ALLOW));
+    }
+}

@@ -1,5 +1,5 @@
-//! The place in a listing of a search as a client holds it. It holds what the last resource of the page is ordered by,
-//! which the page shows, and a proof that this server made it for that very search.
+//! The place in a listing as a client holds it: hidden, since it may be that of a resource which the token does not show, and
+//! with a proof that this server made it for that very search.
 use crate::query::sql::Bind;
 use crate::search::Seal;
 use crate::store::{FindPlace, ResourceType};
@@ -10,22 +10,12 @@ pub fn seal(seal: &Seal, own: &str, place: &FindPlace) -> String {
     let mut parts: Vec<String> = vec![place.kind.to_string(), place.id.to_string()];
     parts.extend(place.keys.iter().map(text_of));
     let text = serde_json::Value::from(parts).to_string();
-    let proof = seal.seal(&claim(own, &text), 0);
-    format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(text),
-        URL_SAFE_NO_PAD.encode(proof)
-    )
+    prove(seal, own, &text)
 }
 
 /// The inverse of [`seal`]; none when it was made for another search, or by nobody.
 pub fn open(seal: &Seal, own: &str, cursor: &str) -> Option<FindPlace> {
-    let (text, proof) = cursor.split_once('.')?;
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-    let proof = URL_SAFE_NO_PAD.decode(proof).ok()?;
-    if seal.open(&claim(own, &text), &proof) != Some(0) {
-        return None;
-    }
+    let text = proved(seal, own, cursor)?;
     let parts: Vec<String> = serde_json::from_str(&text).ok()?;
     let (kind, id, keys) = match parts.as_slice() {
         [kind, id, keys @ ..] => (kind, id, keys),
@@ -38,20 +28,26 @@ pub fn open(seal: &Seal, own: &str, cursor: &str) -> Option<FindPlace> {
     })
 }
 
-/// A place that another text says, with the same proof.
+/// A place that another text says, hidden and proved in the same way.
 pub fn prove(seal: &Seal, own: &str, text: &str) -> String {
-    let proof = seal.seal(&claim(own, text), 0);
-    format!("{text}.{}", URL_SAFE_NO_PAD.encode(proof))
+    let (hidden, proof) = seal.hide(&claim(own), text);
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(hidden),
+        URL_SAFE_NO_PAD.encode(proof)
+    )
 }
 
 /// The inverse of [`prove`]; none when it was made for another search, or by nobody.
 pub fn proved(seal: &Seal, own: &str, cursor: &str) -> Option<String> {
-    let (text, _) = cursor.rsplit_once('.')?;
-    (prove(seal, own, text) == cursor).then(|| text.to_owned())
+    let (hidden, proof) = cursor.split_once('.')?;
+    let hidden = URL_SAFE_NO_PAD.decode(hidden).ok()?;
+    let proof = URL_SAFE_NO_PAD.decode(proof).ok()?;
+    seal.read(&claim(own), &hidden, &proof)
 }
 
-fn claim(own: &str, text: &str) -> String {
-    format!("find {own} {text}")
+fn claim(own: &str) -> String {
+    format!("find {own}")
 }
 
 fn text_of(key: &Bind) -> String {
@@ -98,6 +94,10 @@ mod tests {
         };
         let cursor = seal(&own_seal, "Patient?_sort=name", &place);
         assert_eq!(open(&own_seal, "Patient?_sort=name", &cursor), Some(place));
+        let (hidden, _) = cursor.split_once('.').unwrap();
+        let hidden = URL_SAFE_NO_PAD.decode(hidden).unwrap();
+        let told = String::from_utf8_lossy(&hidden);
+        assert!(!told.contains("Patient"), "{told}");
         assert_eq!(open(&own_seal, "Patient?_sort=-name", &cursor), None);
         assert_eq!(
             open(&Seal::of_secret(b"b"), "Patient?_sort=name", &cursor),

@@ -79,6 +79,16 @@ impl Failure {
         )
     }
 
+    /// A stream is to go on from a number that was given before the store was put back, or never.
+    pub(super) fn no_such_event() -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "deleted",
+            "no event has that number: the store was put back, or it is of another subscription; see $status, and begin without \
+             Last-Event-ID or with eventsSinceNumber",
+        )
+    }
+
     /// FHIR R4 http.html#ccreate: more than one resource matches.
     pub(super) fn several() -> Self {
         Self::new(
@@ -144,6 +154,7 @@ impl Failure {
             "not-supported",
             "a patch is application/json-patch+json, or application/fhir+json with Parameters",
         )
+        .allowing("application/json-patch+json, application/fhir+json")
     }
 
     pub(super) fn too_many_included() -> Self {

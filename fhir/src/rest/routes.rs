@@ -6,7 +6,7 @@ mod searches;
 use super::{
     Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
     conditional, history, lastn, offered, outcome::Failure, packing, patching, patching::Target,
-    reading, stats, subscribing, transacting, validating, writing,
+    reading, stats, subscribing, throttling, transacting, validating, writing,
 };
 use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
@@ -17,7 +17,7 @@ use axum::{
         DefaultBodyLimit, FromRequest, FromRequestParts, Request, rejection::BytesRejection,
     },
     http::{HeaderMap, Method, request::Parts},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodRouter, any, delete, get, patch, post, put},
 };
@@ -71,6 +71,9 @@ impl FhirApi {
                 inner = inner.route(path, route);
             }
         }
+        for path in ["/$validate", "/%24validate"] {
+            inner = inner.route(path, post(validating::validate_any).layer(limit()));
+        }
         for path in ["/{kind}/$validate", "/{kind}/%24validate"] {
             inner = inner.route(path, post(validating::validate_type).layer(limit()));
         }
@@ -91,6 +94,7 @@ impl FhirApi {
             .nest("/fhir", inner)
             .route("/fhir/", bundles)
             .layer(from_fn(readable))
+            .layer(from_fn_with_state(api.clone(), throttling::throttle))
             .layer(from_fn(packing::pack))
             .with_state(api)
     }
@@ -152,7 +156,7 @@ pub fn is_readable(pairs: &str) -> bool {
 }
 
 /// RFC 3986 §2.1; none where it is no UTF-8.
-fn decoded(segment: &str) -> Option<String> {
+pub fn decoded(segment: &str) -> Option<String> {
     let mut out = Vec::with_capacity(segment.len());
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {

@@ -7,7 +7,8 @@
 //! `_has`, `_list` or `_lastUpdated`, or one that cannot be read, covers nothing.
 use super::access::Asker;
 use super::{FhirApi, Interaction, Pairs, WITHOUT, conditional, finding, outcome::Failure};
-use crate::query::{self, Filter, Found, IndexRow};
+use crate::bases::Bases;
+use crate::query::{self, Filter, Found, Handling, IndexRow};
 use crate::store::{Draft, Expect, FhirId, ResourceType, Sights, Stored, rows_of};
 use axum::http::HeaderMap;
 
@@ -132,6 +133,29 @@ pub fn is_plain(filter: &Filter) -> bool {
         | Filter::HasReading { .. }
         | Filter::Column(_) => false,
     }
+}
+
+/// Of the queries of several scopes over a type, any of which will do, those that a scope may have; all of them where there is
+/// none such: then they cover nothing.
+#[must_use]
+pub fn understood(kind: ResourceType, queries: Vec<&str>) -> Vec<&str> {
+    if queries.len() < 2 {
+        return queries;
+    }
+    let context = query::Context {
+        now: 0,
+        base: Bases::of(""),
+        handling: Handling::Strict,
+    };
+    let may_be_had = |text: &&str| {
+        let pairs = conditional::pairs_of(text).ok();
+        let pairs = pairs.filter(|pairs| !pairs.is_empty());
+        let filter =
+            pairs.and_then(|pairs| query::parse_conditions(kind.as_str(), &pairs, context).ok());
+        filter.is_some_and(|filter| is_plain(&filter))
+    };
+    let good: Vec<&str> = queries.iter().copied().filter(may_be_had).collect();
+    if good.is_empty() { queries } else { good }
 }
 
 impl FhirApi {

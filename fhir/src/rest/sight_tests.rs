@@ -492,5 +492,105 @@ async fn a_scope_that_looks_elsewhere_or_cannot_be_read_covers_nothing() {
     }
 }
 
+#[test]
+fn of_several_scopes_over_a_type_those_that_can_be_read_count() {
+    let condition = ResourceType::parse("Condition").unwrap();
+    for (queries, expected) in [
+        (&["code=a", "colour=red"][..], &["code=a"][..]),
+        (
+            &["encounter.status=x", "code=a", "code=b"][..],
+            &["code=a", "code=b"][..],
+        ),
+        (&["colour=red"][..], &["colour=red"][..]),
+        (
+            &["colour=red", "_list=x"][..],
+            &["colour=red", "_list=x"][..],
+        ),
+    ] {
+        assert_eq!(understood(condition, queries.to_vec()), expected);
+    }
+}
+
 #[path = "without_tests.rs"]
 mod without_tests;
+
+/// How many entries each page of a listing has, whose links tell nothing of what has these ids.
+async fn pages(api: &Fixture, path: &str, token: &str, hidden: &[&str]) -> Vec<usize> {
+    let (mut url, mut pages) = (path.to_owned(), Vec::new());
+    loop {
+        let reply = api.get_with(&url, &[("authorization", token)]).await;
+        assert_eq!(reply.status, StatusCode::OK, "{url}: {}", reply.text);
+        let json = reply.json();
+        pages.push(json["entry"].as_array().map_or(0, Vec::len));
+        for id in hidden {
+            assert!(
+                !json["link"].to_string().contains(id),
+                "{path}: {}",
+                json["link"]
+            );
+        }
+        match reply.link("next") {
+            Some(next) => url = next.replace("https://region.example", ""),
+            None => return pages,
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_pages_of_a_history_tell_nothing_of_what_is_hidden_on_the_way() {
+    for limited in [false, true] {
+        let api = fixture_of(limited).await;
+        let mut hidden = Vec::new();
+        for year in 2001..2013 {
+            let mut one = finding(year, None);
+            if year % 4 != 0 {
+                one["code"]["coding"][0]["code"] = HIDDEN.into();
+            }
+            let made = api.create(&one).await;
+            hidden.extend((year % 4 != 0).then_some(made));
+        }
+        let ids: Vec<&str> = hidden.iter().map(|made| id_of(made)).collect();
+        let token = token(&format!("Condition?code={COVERED};Patient"));
+        let found = pages(&api, "/fhir/Condition/_history?_count=1", &token, &ids).await;
+        assert_eq!(found, [1, 1, 1]);
+        let found = pages(&api, "/fhir/Condition/_history?_count=2", &token, &ids).await;
+        assert_eq!(found, [2, 1]);
+        let found = pages(&api, "/fhir/Condition/_history?_count=3", &token, &ids).await;
+        assert_eq!(found, [3]);
+        let all = pages(&api, "/fhir/Condition/_history?_count=5", "Bearer all", &[]).await;
+        assert_eq!(all, [5, 5, 2]);
+    }
+}
+
+#[tokio::test]
+async fn the_pages_of_everything_of_a_patient_tell_nothing_of_hidden_readings() {
+    let api = fixture().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let path = format!("/fhir/{patient}/$everything?_type=Observation&_count=1");
+    let all = pages(&api, &path, "Bearer all", &[]).await;
+    let one = fixture::observation(7).id().to_string();
+    let token = token(&format!("Patient;Observation?identifier={one}"));
+    let found = pages(&api, &path, &token, &[]).await;
+    assert!(all.len() > 2 && found == [1], "{} {found:?}", all.len());
+}
+
+#[tokio::test]
+async fn what_is_hidden_makes_no_page_too_large() {
+    let api = fixture().await;
+    let readings = (0..1_100).map(|number| fixture::observation(601 + 6 * number));
+    let delivery = Delivery {
+        parcel: fixture::parcel(9),
+        source: fixture::source(1),
+        resources: readings.collect(),
+    };
+    let applied = api.store.apply(vec![delivery], Timestamp(2_000)).await;
+    applied.unwrap();
+    let patient = fixture::patient(1, 1950).id().to_string();
+    let path = format!("/fhir/Patient?_id={patient}&_revinclude=Observation:patient");
+    assert_eq!(api.get(&path).await.issue(), (400, "too-costly".into()));
+    let one = fixture::observation(607).id().to_string();
+    let token = token(&format!("Patient;Observation?identifier={one}"));
+    let own = [("authorization", token.as_str())];
+    let found = api.get_with(&path, &own).await.entries("include");
+    assert_eq!(found, [format!("Observation/{one}")]);
+}

@@ -11,7 +11,7 @@ mod stream;
 
 use super::access::Asker;
 use super::sight::Sight;
-use super::{FhirApi, Interaction, Reader, outcome::Failure, writing};
+use super::{FhirApi, Interaction, Reader, conditional, outcome::Failure, writing};
 use crate::json::Json;
 use crate::store::{Draft, FhirId, ResourceType};
 use crate::subscription::{Channel, Fault, SUBSCRIPTION, Spec, Status, Watching};
@@ -125,6 +125,10 @@ impl Asker {
             (api.now)(),
         );
         let (mut spec, status) = read.map_err(|faults| Failure::no_subscription(&faults))?;
+        let faults = not_kept(api, &spec);
+        if !faults.is_empty() {
+            return Err(Failure::no_subscription(&faults));
+        }
         let mut seen = std::collections::BTreeMap::new();
         for name in spec.types.keys() {
             match self.may_watch(api, name) {
@@ -164,6 +168,25 @@ impl Asker {
         Sight::of(api, kind, &granted.only)?;
         Some(granted.only)
     }
+}
+
+/// What filters look for that may not be kept here: a filter stays with its Subscription.
+fn not_kept(api: &FhirApi, spec: &Spec) -> Vec<Fault> {
+    let holding = (api.holding)();
+    let problem = |(kind, text): &(String, String)| {
+        let kind = ResourceType::parse(kind)?;
+        let pairs = conditional::pairs_of(text).ok()?;
+        let filter = conditional::conditions(api, kind, &pairs).ok()?;
+        holding.refuses_condition(&filter)
+    };
+    let filters = spec.filters.iter().enumerate();
+    let faults = filters.filter_map(|(at, filter)| {
+        Some(Fault {
+            expression: format!("{SUBSCRIPTION}.criteria.extension[{at}]"),
+            problem: problem(filter)?.to_owned(),
+        })
+    });
+    faults.collect()
 }
 
 /// What a client may see of a type by what it is registered with; none when nothing.

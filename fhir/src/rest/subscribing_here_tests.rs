@@ -58,3 +58,58 @@ async fn how_subscriptions_stand_is_said_by_the_node_that_numbers_events_alone()
         200
     );
 }
+
+#[tokio::test]
+async fn a_filter_that_looks_for_somebody_is_not_kept() {
+    let world = World::new().await;
+    for (filters, element) in [
+        (
+            &[
+                "Condition?code=38341003",
+                "Patient?identifier=http://hospital.example%7C4711",
+            ][..],
+            Some("Subscription.criteria.extension[1]"),
+        ),
+        (
+            &["Patient?name=Lovelace"][..],
+            Some("Subscription.criteria.extension[0]"),
+        ),
+        (
+            &["Condition?subject=Patient/lovelace"][..],
+            Some("Subscription.criteria.extension[0]"),
+        ),
+        (&["Patient?gender=female", "Condition"][..], None),
+    ] {
+        let asked = subscription(CHANGED, filters, EHR, "id-only").to_string();
+        let path = "/fhir/Subscription";
+        let reply = world.base.write(Method::POST, path, &[], &asked).await;
+        let expected = if element.is_some() { 422 } else { 201 };
+        assert_eq!(
+            reply.status.as_u16(),
+            expected,
+            "{filters:?}: {}",
+            reply.text
+        );
+        let told = reply.json()["issue"][0]["expression"][0].clone();
+        assert_eq!(told.as_str(), element, "{filters:?}: {}", reply.text);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_does_not_go_on_from_what_is_no_event() {
+    let mut world = World::new().await;
+    let reference = world.subscribe(&conditions("id-only")).await;
+    let path = format!("/fhir/{reference}/$sse");
+    for (last, expected) in [
+        ("1", (410, "deleted")),
+        ("99999", (410, "deleted")),
+        ("-1", (400, "value")),
+        ("x", (400, "value")),
+        ("18446744073709551616", (400, "value")),
+    ] {
+        let own = [("authorization", "Bearer all"), ("last-event-id", last)];
+        let reply = world.base.get_with(&path, &own).await;
+        let (status, code) = expected;
+        assert_eq!(reply.issue(), (status, code.to_owned()), "{last}");
+    }
+}

@@ -11,7 +11,7 @@ use super::validating::{self, resource_in};
 use super::{Answer, Api, InUrl, capability, check_format, json, stats};
 use crate::store::{Kind, StoreError};
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{Query, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -30,6 +30,10 @@ pub async fn bundle(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) ->
     check_format(&headers, &in_url(pairs)?)?;
     let text = resource_in(&headers, body)?;
     let (sort, entries) = bundled::read(&text, api.bases())?;
+    let requests = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+    if let Err(too_often) = api.authorize.spend(&headers, requests) {
+        return Ok(too_often.answer());
+    }
     let (kind, answers) = match sort {
         Sort::Batch => {
             let (mut answers, mut left) = (Vec::with_capacity(entries.len()), MAX_ANSWER_BYTES);
@@ -150,8 +154,17 @@ pub async fn told(response: Response, left: &mut usize) -> Answered {
     }
 }
 
-/// What a request is answered that an entry is.
+/// What a request is answered that an entry is: to HEAD without content (RFC 9110 §9.3.2).
 pub async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
+    let heads = entry.method == Method::HEAD;
+    let response = answered(api, headers, entry).await?;
+    match heads {
+        true => Ok(Response::from_parts(response.into_parts().0, Body::empty())),
+        false => Ok(response),
+    }
+}
+
+async fn answered(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
     let api = State(std::sync::Arc::clone(&api.0));
     let mut own = HeaderMap::new();
     for name in [
@@ -178,7 +191,6 @@ pub async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
     let segments = Segments(entry.path.iter().cloned().map(Some).collect());
     let path: Vec<&str> = entry.path.iter().map(String::as_str).collect();
     match (&entry.method, path.as_slice()) {
-        (&Method::POST, [_]) => routes::create(api, segments, pairs, own, Ok(body)).await,
         (&Method::PUT, [_]) => routes::update_found(api, segments, pairs, own, Ok(body)).await,
         (&Method::PUT, [_, _]) => routes::update(api, segments, pairs, own, Ok(body)).await,
         (&Method::PATCH, [_]) => routes::patch_found(api, segments, pairs, own, Ok(body)).await,
@@ -191,19 +203,17 @@ pub async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::POST, ["Observation", "$stats"]) => {
             stats::answer(api, pairs, own, Posted(Some(Ok(body)))).await
         }
-        (&Method::POST, [_, _]) => routes::of_type(api, segments, pairs, own, Ok(body)).await,
-        (&Method::POST, [_, _, _]) => routes::of_one(api, segments, pairs, own, Ok(body)).await,
         (&Method::GET | &Method::HEAD, ["metadata"]) => capability::metadata(api, pairs, own).await,
         (&Method::GET | &Method::HEAD, ["Observation", "$stats"]) => {
             stats::answer(api, pairs, own, Posted(None)).await
         }
-        (&Method::GET | &Method::HEAD, [""]) => {
+        (&Method::GET | &Method::HEAD, [""]) | (&Method::POST, ["_search"]) => {
             routes::search_system(api, pairs, own, Posted(None)).await
         }
         (&Method::GET | &Method::HEAD, ["_history"]) => {
             routes::history_of_system(api, pairs, own).await
         }
-        (&Method::GET | &Method::HEAD, [_]) => {
+        (&Method::GET | &Method::HEAD, [_]) | (&Method::POST, [_, "_search"]) => {
             routes::search(api, segments, pairs, own, Posted(None)).await
         }
         (&Method::GET | &Method::HEAD, [_, "_history"]) => {
@@ -217,6 +227,9 @@ pub async fn asked(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::GET | &Method::HEAD, [_, _, "_history", _]) => {
             routes::vread(api, segments, pairs, own).await
         }
+        (&Method::POST, [_]) => routes::create(api, segments, pairs, own, Ok(body)).await,
+        (&Method::POST, [_, _]) => routes::of_type(api, segments, pairs, own, Ok(body)).await,
+        (&Method::POST, [_, _, _]) => routes::of_one(api, segments, pairs, own, Ok(body)).await,
         _ => Err(Failure::no_such_path()),
     }
 }

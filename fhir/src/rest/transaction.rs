@@ -1,5 +1,6 @@
 //! A transaction (FHIR R4 http.html#trules): one transaction of the store, in the order DELETE, POST, PUT. What conditions
-//! find, of entries and of references, is looked up before and holds when it is done, or it is tried again.
+//! find, of entries and of references, is looked up before and holds when it is done, or it is tried again. References are
+//! resolved last: a condition finds what the other entries create too, and not what they delete.
 mod entry;
 
 use super::access::{Intent, Unshown};
@@ -11,6 +12,8 @@ use super::transacting::{Answered, MAX_ANSWER_BYTES, Told, alone, asked, told as
 use super::vantage::Instants;
 use super::writing;
 use super::{Api, FhirApi, Reader, negotiation};
+use crate::json::Json;
+use crate::query::{self, IndexRow};
 use crate::store::{
     Draft, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet, Written,
 };
@@ -60,6 +63,42 @@ impl Work {
     fn deletes(&self, kind: ResourceType, id: &FhirId) -> bool {
         let is_it = |one: &&Writes| one.resource.is_none() && one.kind == kind && one.id == *id;
         self.writes.iter().any(|one| is_it(&one))
+    }
+
+    /// By what each resource of a type is found that is to be written.
+    fn rows_of(&self, api: &FhirApi, kind: ResourceType) -> Vec<(FhirId, Vec<IndexRow>)> {
+        let of_kind = self.writes.iter().filter(|one| one.kind == kind);
+        let rows = of_kind.filter_map(|one| {
+            let tree = Json::parse(one.resource.as_deref()?).ok()?;
+            Some((one.id.clone(), query::extract(&tree, &api.base)))
+        });
+        rows.collect()
+    }
+
+    /// What the condition of a reference finds when all is done, where it finds `there` before. `written` is what is written
+    /// of the type.
+    fn referred_to(
+        &self,
+        kind: ResourceType,
+        (condition, there): (&Condition, Option<&FhirId>),
+        written: &[(FhirId, Vec<IndexRow>)],
+    ) -> Result<FhirId, Failure> {
+        // Of what is written anew its new content tells, where it can.
+        let stays = |id: &&FhirId| {
+            let is_it = |one: &&Writes| one.kind == kind && one.id == **id;
+            match self.writes.iter().find(is_it) {
+                None => true,
+                Some(one) => one.resource.is_some() && !condition.is_plain(),
+            }
+        };
+        let will_find = |(id, rows): &&(FhirId, Vec<IndexRow>)| condition.will_find(id, rows);
+        let written = written.iter().filter(will_find).map(|(id, _)| id);
+        let found: Vec<&FhirId> = written.chain(there.filter(stays)).collect();
+        match found.as_slice() {
+            [] => Err(Failure::nothing_referred_to()),
+            [one] => Ok((*one).clone()),
+            _ => Err(Failure::several()),
+        }
     }
 
     fn failed(self, api: &FhirApi) {
@@ -257,6 +296,8 @@ async fn find_references(
     if wanted.len() > MAX_REFERENCES {
         return Err(Failure::too_many_entries());
     }
+    // Each resource is looked at once, however many references there are.
+    let mut written: HashMap<ResourceType, Vec<(FhirId, Vec<IndexRow>)>> = HashMap::new();
     for (raw, at) in wanted {
         let of_entry = |failure: Failure| failure.of_entry(at);
         let text: Result<String, _> = serde_json::from_str(&format!("\"{raw}\""));
@@ -271,17 +312,17 @@ async fn find_references(
         let pairs = conditional::pairs_of(query).map_err(of_entry)?;
         let condition = Condition::read(api, headers, kind, &pairs, reader).await;
         let condition = condition.map_err(of_entry)?;
-        match condition.look(api).await.map_err(of_entry)? {
-            Matching::One(stored) if work.deletes(kind, &stored.id) => {
-                return Err(Failure::nothing_referred_to().of_entry(at));
-            }
-            Matching::One(stored) => {
-                work.names.insert(raw, format!("{kind}/{}", stored.id));
-                work.guards.push(condition.guard(0, Some(stored.id)));
-            }
-            Matching::None => return Err(Failure::nothing_referred_to().of_entry(at)),
+        let there = match condition.look(api).await.map_err(of_entry)? {
+            Matching::None => None,
+            Matching::One(stored) => Some(stored.id),
             Matching::Several => return Err(Failure::several().of_entry(at)),
-        }
+        };
+        let written = written.entry(kind);
+        let written = written.or_insert_with(|| work.rows_of(api, kind));
+        let here = work.referred_to(kind, (&condition, there.as_ref()), written);
+        let here = here.map_err(of_entry)?;
+        work.names.insert(raw, format!("{kind}/{here}"));
+        work.guards.push(condition.guard(0, there));
     }
     Ok(())
 }
@@ -387,7 +428,9 @@ fn told(
             let stored = writing::stored_of(&draft, written);
             told_of(headers, instants, &stored, written.existed)
         }
-        None => Ok(deleted(Some(written.version))),
+        None => Ok(deleted(
+            Some(written.version).filter(|version| *version > 0),
+        )),
     }
 }
 

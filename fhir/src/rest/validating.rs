@@ -1,4 +1,4 @@
-//! `$validate` (FHIR R4 resource-operation-validate.html), of every resource type: whether a text is R4 and, with a mode,
+//! `$validate` (FHIR R4 resource-operation-validate.html), of every resource type and at the base: whether a text is R4 and, with a mode,
 //! whether it may be here too, or whether what there is could be deleted.
 //!
 //! Nothing is kept, and nothing is read but for a deletion, so that there is nothing else to write down; a token is needed
@@ -21,6 +21,29 @@ use axum::{
     response::IntoResponse,
 };
 use serde_json::{Value, json};
+
+/// `POST $validate`: of the type that the resource says it is of.
+pub async fn validate_any(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) -> Answer {
+    if let Err(denied) = api.authorize.known(&headers) {
+        return Err(Failure::denied(&denied));
+    }
+    let text = resource_in(&headers, body)?;
+    let tree = Json::parse(&text).map_err(|error| Failure::no_resource(&error.to_string()))?;
+    let kind = named(&tree).and_then(ResourceType::parse);
+    let kind =
+        kind.ok_or_else(|| Failure::no_resource("a resource of a type of R4 is expected"))?;
+    let body = Bytes::from(text.clone());
+    validate(&api, (kind, None), pairs, &headers, Ok(body)).await
+}
+
+/// The type that a resource names; of Parameters with a resource, that of the resource.
+fn named<'a>(tree: &'a Json<'_>) -> Option<&'a str> {
+    let object = tree.object()?;
+    let mut parameters = object.each("parameter").filter_map(Json::object);
+    let resource = parameters.find(|parameter| parameter.text("name") == Some("resource"));
+    let resource = resource.and_then(|parameter| parameter.get("resource")?.object());
+    resource.unwrap_or(object).text("resourceType")
+}
 
 /// `POST [type]/$validate`.
 pub async fn validate_type(
@@ -67,15 +90,17 @@ impl Asked {
     fn take(&mut self, name: &str, value: &str) -> Result<bool, Failure> {
         match name {
             "mode" => {
-                self.mode = Some(match value {
-                    "create" => Mode::Create,
-                    "update" => Mode::Update,
-                    "delete" => Mode::Delete,
+                self.mode = match value {
+                    "create" => Some(Mode::Create),
+                    "update" => Some(Mode::Update),
+                    "delete" => Some(Mode::Delete),
+                    // Against the profiles that are named, as without a mode.
+                    "profile" => None,
                     _ => {
-                        let modes = "create, update or delete is expected";
+                        let modes = "create, update, delete or profile is expected";
                         return Err(Failure::value("mode", modes));
                     }
-                });
+                };
             }
             "profile" => self.profiles.push(value.to_owned()),
             "_format" | "_pretty" => {}

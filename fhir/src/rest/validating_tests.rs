@@ -18,6 +18,8 @@ async fn a_resource_of_any_type_is_judged_and_each_fault_points_at_its_element()
     for path in [
         "/fhir/Goal/$validate",
         "/fhir/Goal/%24validate?_format=json",
+        "/fhir/$validate",
+        "/fhir/%24validate?mode=profile",
     ] {
         let reply = api.validate(path, good).await;
         assert_eq!(reply.issue(), (200, "informational".into()), "{path}");
@@ -26,8 +28,13 @@ async fn a_resource_of_any_type_is_judged_and_each_fault_points_at_its_element()
     let wrapped = json!({"resourceType": "Parameters", "parameter": [
         {"name": "resource", "resource": serde_json::from_str::<Value>(&bad).unwrap()},
     ]});
-    for body in [bad, wrapped.to_string()] {
-        let reply = api.validate("/fhir/Goal/$validate", body).await;
+    let bodies = [bad, wrapped.to_string()];
+    let paths = ["/fhir/Goal/$validate", "/fhir/$validate"];
+    let asked = paths
+        .iter()
+        .flat_map(|path| bodies.iter().map(move |body| (*path, body.clone())));
+    for (path, body) in asked {
+        let reply = api.validate(path, body).await;
         assert_eq!(reply.status, StatusCode::OK);
         let issues = reply.json()["issue"].as_array().unwrap().clone();
         let told: Vec<_> = issues
@@ -123,6 +130,7 @@ fn of_types() -> Vec<Case> {
         ("Condition/$validate?mode=create", plain.clone(), good),
         ("Condition/$validate", wrapped("create", &plain), good),
         ("Condition/$validate", named.clone(), good),
+        ("Condition/$validate?mode=profile", named.clone(), good),
         (
             "Condition/$validate?mode=create",
             named.clone(),

@@ -307,14 +307,16 @@ async fn put(
     answer_of_write(api, &reader, (&draft, written), headers).await
 }
 
-/// Whether a client may read what its patch made: it holds what the client did not write.
-fn may_read(api: &FhirApi, headers: &HeaderMap, draft: &Draft) -> bool {
-    let kind = draft.kind();
+/// What of a type a client may read by its id, if anything.
+fn readable(api: &FhirApi, headers: &HeaderMap, kind: ResourceType) -> Option<Sight> {
     let granted = api.authorize.authorize(headers, kind, Interaction::Read);
-    let sight = granted
-        .ok()
-        .and_then(|granted| Sight::of(api, kind, &granted.only));
-    sight.is_some_and(|sight| sight.holds(kind, draft.id(), draft.rows()))
+    let granted = granted.ok()?;
+    Sight::of(api, kind, &granted.only)
+}
+
+/// Whether a client may read what is stored.
+pub fn may_read(api: &FhirApi, headers: &HeaderMap, stored: &Stored) -> bool {
+    readable(api, headers, stored.kind).is_some_and(|sight| sight.shows(stored))
 }
 
 /// The headers of a patch, as if they asked for nothing in return where the client may not read it.
@@ -323,7 +325,10 @@ pub fn unless_unreadable<'a>(
     headers: &'a HeaderMap,
     draft: &Draft,
 ) -> Cow<'a, HeaderMap> {
-    if may_read(api, headers, draft) {
+    let kind = draft.kind();
+    let sight = readable(api, headers, kind);
+    // It holds what the client did not write.
+    if sight.is_some_and(|sight| sight.holds(kind, draft.id(), draft.rows())) {
         return Cow::Borrowed(headers);
     }
     let mut own = headers.clone();
@@ -395,9 +400,10 @@ fn answer(
     })
 }
 
-/// The answer to a delete.
+/// The answer to a delete. What never was has no version.
 pub fn answer_of_delete(written: Written, headers: &HeaderMap) -> Response {
     let tag = [(header::ETAG, format!("W/\"{}\"", written.version))];
+    let tag = (written.version > 0).then_some(tag);
     match negotiation::returns(headers) {
         Return::Outcome => (StatusCode::OK, tag, json(done("deleted"))).into_response(),
         Return::Minimal | Return::Representation => (StatusCode::NO_CONTENT, tag).into_response(),

@@ -501,6 +501,39 @@ async fn an_entry_that_is_no_request_costs_no_other_of_a_batch_and_all_of_a_tran
 }
 
 #[tokio::test]
+async fn the_deletion_of_what_never_was_has_no_version() {
+    let api = fixture().await;
+    let made = api.made().await;
+    let never = "/fhir/Condition/11111111-2222-4333-8444-555555555555";
+    for (path, tag) in [(made.as_str(), Some("W/\"2\"")), (never, None)] {
+        let reply = api.write(Method::DELETE, path, &[], "").await;
+        assert_eq!(reply.status, StatusCode::NO_CONTENT, "{}", reply.text);
+        let given = reply.headers.get(header::ETAG);
+        assert_eq!(given.map(|given| given.to_str().unwrap()), tag, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_path_of_an_entry_is_decoded_as_that_of_a_request() {
+    let api = fixture().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    for (url, status) in [
+        (format!("{patient}/%24meta"), "200"),
+        (patient.replace("Patient", "%50atient"), "200"),
+        ("Patient/%ff".to_owned(), "400"),
+        ("Patient/%2".to_owned(), "400"),
+    ] {
+        let entries = json!([{"request": {"method": "GET", "url": url}}]);
+        let reply = api.bundle("batch", &entries).await.json();
+        let told = reply["entry"][0]["response"]["status"].as_str();
+        assert!(
+            told.is_some_and(|told| told.starts_with(status)),
+            "{url}: {reply}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_batch_reads_no_more_than_is_held_at_once_whether_by_get_or_by_an_operation() {
     let api = fixture().await;
     let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
@@ -576,4 +609,47 @@ async fn a_write_keeps_to_every_condition_or_is_refused() {
         assert_eq!(reply.issue().0, status, "{tag}: {}", reply.text);
     }
     assert_eq!(api.get(&path).await.headers[header::ETAG], "W/\"1\"");
+}
+
+#[tokio::test]
+async fn an_entry_that_heads_has_no_content_and_one_that_deletes_nothing_has_no_version() {
+    let api = fixture().await;
+    let one = api.create(&condition()).await;
+    let never = "Condition/55555555-5555-4555-8555-555555555555";
+    let ask = |method: &str, url: &str| json!({"request": {"method": method, "url": url}});
+    for kind in ["batch", "transaction"] {
+        let entries = json!([ask("HEAD", &one), ask("GET", &one), ask("DELETE", never)]);
+        let reply = api.bundle(kind, &entries).await.json();
+        let entry = &reply["entry"];
+        assert_eq!(entry[0]["response"]["etag"], "W/\"1\"", "{reply}");
+        assert!(entry[0].get("resource").is_none(), "{reply}");
+        assert_eq!(entry[1]["resource"]["resourceType"], "Condition", "{reply}");
+        assert_eq!(entry[2]["response"], json!({"status": "204 No Content"}));
+    }
+    let reply = api
+        .write(Method::DELETE, &format!("/fhir/{never}"), &[], "")
+        .await;
+    assert_eq!(reply.status, StatusCode::NO_CONTENT);
+    assert!(!reply.headers.contains_key(header::ETAG));
+}
+
+#[tokio::test]
+async fn an_entry_of_a_batch_searches_by_post_as_by_get() {
+    let api = fixture().await;
+    let one = api.create(&condition()).await;
+    let ask = |method: &str, url: &str| json!({"request": {"method": method, "url": url}});
+    let entries = json!([
+        ask("GET", "Condition?code=38341003"),
+        ask("POST", "Condition/_search?code=38341003"),
+        ask("POST", "_search?_type=Condition&code=38341003"),
+        ask("POST", "Condition/_search?colour=red"),
+    ]);
+    let reply = api.bundle("batch", &entries).await.json();
+    for at in 0..3 {
+        let found = &reply["entry"][at]["resource"]["entry"];
+        assert_eq!(found.as_array().map(Vec::len), Some(1), "{reply}");
+        let id = found[0]["resource"]["id"].as_str().unwrap_or_default();
+        assert_eq!(format!("Condition/{id}"), one);
+    }
+    assert_eq!(reply["entry"][3]["response"]["status"], "400 Bad Request");
 }

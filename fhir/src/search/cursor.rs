@@ -1,7 +1,8 @@
 //! The place in a listing as a client holds it, from one page to the next.
 //!
-//! A client can read its cursor and make another. So the number of a commit, which would tell the order of resources
-//! of different patients, is in it only sealed, and sealed for one search: in another one it opens to nothing.
+//! The number of a commit, which would tell the order of resources of different patients, is in it only sealed, and sealed
+//! for one search: in another one it opens to nothing. The whole is hidden from the client besides ([`Seal::hide`]): a place
+//! may be that of a resource which its token does not show.
 use super::{Position, SortKey};
 use crate::store::FhirId;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -55,6 +56,38 @@ impl Seal {
             *byte ^= pad;
         }
         masked
+    }
+
+    /// What follows from a text, for a search of `what`, and from nothing else.
+    fn tag_of(&self, what: &str, text: &str) -> Vec<u8> {
+        let length = (what.len() as u64).to_be_bytes();
+        let of = [&length[..], what.as_bytes(), text.as_bytes()].concat();
+        let hash = self.hash("text", &of, None);
+        hash.get(..TAG).unwrap_or_default().to_vec()
+    }
+
+    /// Bytes masked by what follows from a tag, or unmasked.
+    fn masked(&self, tag: &[u8], bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len());
+        for (number, chunk) in (0..).zip(bytes.chunks(32)) {
+            let pad = self.hash("stream", tag, Some(number));
+            out.extend(chunk.iter().zip(pad).map(|(byte, pad)| byte ^ pad));
+        }
+        out
+    }
+
+    /// A text that nobody else reads, and the proof that it is of ours, for a search of `what`.
+    #[must_use]
+    pub fn hide(&self, what: &str, text: &str) -> (Vec<u8>, Vec<u8>) {
+        let tag = self.tag_of(what, text);
+        (self.masked(&tag, text.as_bytes()), tag)
+    }
+
+    /// The inverse of [`Seal::hide`]; none when it was hidden for another search, or by nobody.
+    #[must_use]
+    pub fn read(&self, what: &str, hidden: &[u8], tag: &[u8]) -> Option<String> {
+        let text = String::from_utf8(self.masked(tag, hidden)).ok()?;
+        (self.tag_of(what, &text) == tag).then_some(text)
     }
 
     /// The commit, for a search of `what`.
@@ -146,6 +179,31 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hidden_text_is_read_for_its_own_search_alone_and_tells_nothing() {
+        let seal = Seal::of_secret(b"a");
+        for text in ["", "Observation:0123", &"é0".repeat(40)] {
+            let (hidden, tag) = seal.hide("one", text);
+            assert_eq!(seal.read("one", &hidden, &tag).as_deref(), Some(text));
+            assert_eq!(seal.read("another", &hidden, &tag), None);
+            assert_eq!(Seal::of_secret(b"b").read("one", &hidden, &tag), None);
+            let begins_so = |bytes: &[u8]| text.as_bytes().starts_with(bytes);
+            assert!(
+                text.is_empty() || !hidden.chunks(4).any(begins_so),
+                "{text}"
+            );
+            for at in 0..hidden.len() {
+                let mut forged = hidden.clone();
+                forged[at] ^= 1;
+                assert_eq!(seal.read("one", &forged, &tag), None, "{text} {at}");
+            }
+            assert_eq!(seal.read("one", &hidden, &tag[1..]), None);
+        }
+        // Chunks of 32 bytes are masked each in its own way.
+        let (hidden, _) = seal.hide("one", &"a".repeat(64));
+        assert_ne!(hidden[..32], hidden[32..]);
+    }
 
     #[test]
     fn a_cursor_round_trips_and_hides_the_number_of_a_commit() {

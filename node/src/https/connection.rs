@@ -14,8 +14,8 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody, to_bytes},
     http::{
-        HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-        header::{CONNECTION, CONTENT_LENGTH, EXPECT, RETRY_AFTER, TRANSFER_ENCODING},
+        HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+        header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, RETRY_AFTER, TRANSFER_ENCODING},
     },
 };
 use http_body_util::{BodyExt, Limited};
@@ -149,7 +149,7 @@ async fn answer(
     }
     let (traced, method) = (trace::Request::begin(), word(request.method()));
     let asked = request.headers().get(REQUEST_ID).cloned();
-    let responding = respond(&server, request, most).instrument(traced.logged());
+    let responding = addressed(&server, request, most).instrument(traced.logged());
     let mut response = responding.await;
     let own = HeaderValue::try_from(traced.id()).ok();
     for (name, id) in [(REQUEST_ID, own), (CORRELATION_ID, asked)] {
@@ -183,6 +183,15 @@ fn word(method: &Method) -> &'static str {
     let same = |word: &&&str| **word == method.as_str();
     // As OpenTelemetry's conventions for HTTP spans name any other.
     known.iter().find(same).copied().unwrap_or("_OTHER")
+}
+
+/// Answers a request that says whom it is for: one of HTTP/1.1 names one host (RFC 9112 §3.2).
+async fn addressed(server: &Server, request: Request<Incoming>, most: usize) -> Response<Body> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    match request.version() == Version::HTTP_11 && hosts != 1 {
+        true => Unread::answer(server.unread, StatusCode::BAD_REQUEST),
+        false => respond(server, request, most).await,
+    }
 }
 
 async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Response<Body> {

@@ -114,6 +114,23 @@ async fn a_request_says_where_it_comes_from() {
 }
 
 #[tokio::test]
+async fn a_request_of_http_1_1_names_one_host() {
+    let server = start(Router::new().route("/", get(|| async { "hello" }))).await;
+    for (version, hosts, status) in [
+        ("1.1", 1, 200),
+        ("1.1", 0, 400),
+        ("1.1", 2, 400),
+        ("1.0", 0, 200),
+    ] {
+        let hosts = "host: localhost\r\n".repeat(hosts);
+        let request = format!("GET / HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        let answer = server.ask(&request).await;
+        let expected = format!("HTTP/{version} {status}");
+        assert!(answer.starts_with(&expected), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_above_the_limit_is_refused() {
     let app = Router::new().route(
         "/",

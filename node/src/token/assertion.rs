@@ -1,10 +1,11 @@
 //! Client assertions: who a client is, proven by a signature with its registered key, usable once.
 //!
-//! SMART App Launch 2.2, "Client Authentication: Asymmetric", with ES384 and keys registered in the configuration.
+//! SMART App Launch 2.2, "Client Authentication: Asymmetric", with ES384 and keys registered in the configuration ([`keys`]).
 //! [`jws`](super::jws) reads it, this file says whether it is believed.
 use super::{
     ClientError, Refused, Scopes,
     jws::{Claimed, Unverified},
+    keys,
     used::Used,
 };
 use crate::config::ClientConfig;
@@ -24,8 +25,6 @@ pub const MAX_LIFETIME_SECONDS: i64 = 300;
 const SKEW_MS: i64 = 10_000;
 /// Characters of a `jti`.
 const MAX_JTI: usize = 256;
-/// An uncompressed point of P-384 (SEC 1 §2.3.3): 0x04 and two coordinates of 48 bytes.
-const P384_POINT_BYTES: usize = 97;
 
 /// What an assertion claims (RFC 7523 §3), for the client that makes it.
 #[derive(Clone, Debug, Serialize)]
@@ -87,7 +86,7 @@ impl Registry {
         for config in configs {
             let client = Client {
                 client_id: config.client_id.as_str().into(),
-                key: read_key(config)?,
+                key: keys::read(config)?,
                 allowed: config.scope.parse().map_err(|source| ClientError::Scope {
                     client: config.client_id.clone(),
                     source,
@@ -160,7 +159,7 @@ fn is_signed(assertion: &str, key: &DecodingKey) -> Result<(), Refused> {
 /// # Errors
 /// [`ClientError`] for a file that holds no such key.
 pub fn public_point(config: &ClientConfig) -> Result<Vec<u8>, ClientError> {
-    let key = read_key(config)?;
+    let key = keys::read(config)?;
     let point = key.try_get_as_bytes().map(<[u8]>::to_vec);
     point.map_err(|_| ClientError::NotP384(config.public_key.clone()))
 }
@@ -186,19 +185,4 @@ fn check(claims: &Claimed, client_id: &str, now: Timestamp) -> Result<(), Refuse
         return fail("jti is empty or too long");
     }
     Ok(())
-}
-
-pub(crate) fn read_key(config: &ClientConfig) -> Result<DecodingKey, ClientError> {
-    let path = &config.public_key;
-    let pem = std::fs::read(path).map_err(|source| ClientError::Unreadable {
-        path: path.clone(),
-        source,
-    })?;
-    DecodingKey::from_ec_pem(&pem)
-        .ok()
-        .filter(|key| {
-            key.try_get_as_bytes()
-                .is_ok_and(|point| point.len() == P384_POINT_BYTES)
-        })
-        .ok_or_else(|| ClientError::NotP384(path.clone()))
 }

@@ -379,6 +379,129 @@ fn a_key_that_is_not_p384_and_a_kid_that_is_used_twice_are_refused() {
     ));
 }
 
+/// The key of that id, as a client publishes it.
+fn jwk(key: &KeyPair, kid: &str) -> Value {
+    let (x, y) = key.public_key_raw()[1..].split_at(48);
+    let encode = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
+    json!({"kty": "EC", "crv": "P-384", "kid": kid, "use": "sig", "alg": "ES384", "x": encode(x), "y": encode(y)})
+}
+
+#[tokio::test]
+async fn a_client_is_known_by_the_key_of_its_id_in_a_jwk_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let draw = || KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let (key, other) = (draw(), draw());
+    let set = json!({"keys": [jwk(&other, "reader-0"), jwk(&key, "reader-1")]});
+    let mut client = register(dir.path(), "reader", &other);
+    client.public_key = dir.path().join("jwks.json");
+    std::fs::write(&client.public_key, set.to_string()).unwrap();
+    let used = dir.path().join("used");
+    let server = TokenServer::new(ORIGIN, &[client], Clock::new(None), &used).unwrap();
+    for (key, expected) in [(&other, StatusCode::UNAUTHORIZED), (&key, StatusCode::OK)] {
+        let assertion = sign(key, Algorithm::ES384, Some("reader-1"), &claims());
+        let world = World {
+            server: server.clone(),
+            key: draw(),
+        };
+        let (status, body) = world.assert(&assertion, "system/*.rs").await;
+        assert_eq!(status, expected, "{body}");
+    }
+}
+
+#[test]
+fn a_jwk_set_without_one_public_key_of_that_id_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let with = |name: &str, value: &str| {
+        let mut own = jwk(&key, "reader-1");
+        own[name] = value.into();
+        json!({"keys": [own]})
+    };
+    for (set, expected) in [
+        (json!({"keys": []}), "no key has this kid"),
+        (with("kid", "reader-2"), "no key has this kid"),
+        (
+            json!({"keys": [jwk(&key, "reader-1"), jwk(&key, "reader-1")]}),
+            "several keys have this kid",
+        ),
+        (
+            with("d", "AA"),
+            "the key is a private one, which its client keeps to itself",
+        ),
+        (
+            with("use", "enc"),
+            "the key is not for signatures with ES384",
+        ),
+        (
+            with("alg", "ES256"),
+            "the key is not for signatures with ES384",
+        ),
+        (
+            with("crv", "P-256"),
+            "the key is none of P-384 (kty EC, crv P-384, x and y)",
+        ),
+        (
+            with("x", "AA"),
+            "the key is none of P-384 (kty EC, crv P-384, x and y)",
+        ),
+        (json!({"kid": "reader-1"}), "it is no JWK Set"),
+    ] {
+        let mut client = register(dir.path(), "reader", &key);
+        client.public_key = dir.path().join("jwks.json");
+        std::fs::write(&client.public_key, set.to_string()).unwrap();
+        let used = dir.path().join("used");
+        let opened = TokenServer::new(ORIGIN, &[client], Clock::new(None), &used);
+        let why = match opened {
+            Err(ClientError::Set { why, .. }) => why,
+            other => panic!("{set}: {:?}", other.map(drop)),
+        };
+        assert_eq!(why, expected, "{set}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_by_a_form_that_can_be_read_and_one_proof() {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let world = world();
+    let form = |assertion: &str, scope: &str| {
+        format!(
+            "grant_type=client_credentials&client_assertion_type={}&client_assertion={assertion}&scope={scope}",
+            ASSERTION_TYPE.replace(':', "%3A")
+        )
+    };
+    let good = form(&world.sign(&claims()), "system%2F*.rs+mesh%2Fdevices.r");
+    let garbage = form("a.b.c", "%ff");
+    let secret = format!("{good}&client_secret=x");
+    let long = "a".repeat(3 << 20);
+    for (kind, proof, body, status, error) in [
+        ("text/plain", None, &good, 400, "invalid_request"),
+        (FORM, None, &garbage, 400, "invalid_request"),
+        (FORM, Some("Basic YTpi"), &good, 400, "invalid_request"),
+        (FORM, None, &secret, 400, "invalid_request"),
+        (FORM, None, &long, 413, "invalid_request"),
+        (
+            "Application/X-WWW-Form-Urlencoded; charset=UTF-8",
+            None,
+            &good,
+            200,
+            "",
+        ),
+    ] {
+        let mut request = Request::post(TOKEN_PATH).header("content-type", kind);
+        if let Some(proof) = proof {
+            request = request.header("authorization", proof);
+        }
+        let request = request.body(Body::from(body.clone())).unwrap();
+        let response = world.server.router().oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{kind} {proof:?}");
+        assert_eq!(response.headers()["pragma"], "no-cache");
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"].as_str().unwrap_or_default(), error);
+        assert_eq!(body["access_token"].is_string(), status == 200, "{body}");
+    }
+}
+
 /// Every use is the first one.
 struct Unused;
 

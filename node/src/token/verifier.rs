@@ -7,6 +7,16 @@ use axum::{
 };
 use std::sync::Arc;
 
+/// The token of a request: of its one `Authorization` header, whatever the case of `Bearer` (RFC 9110 §11.1).
+#[must_use]
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (first, more) = (values.next()?, values.next());
+    let (scheme, token) = first.to_str().ok()?.split_once(' ')?;
+    let is_one = more.is_none() && scheme.eq_ignore_ascii_case("bearer");
+    is_one.then(|| token.trim())
+}
+
 /// Checks access tokens.
 #[derive(Clone, Debug)]
 pub struct Verifier {

@@ -17,6 +17,7 @@ use crate::{
     error::RegionalError,
     hosts,
     pair::{Bound, STANDBY, shared},
+    rates::Rates,
     reads::{Keeping, reads},
     served,
     server::{open_tls, token_server, true_times},
@@ -282,6 +283,7 @@ impl Served {
             verifier: tokens.verifier(),
             research: config.research_clients.clone().into(),
             choices: None,
+            rates: Rates::new(config.rate),
         };
         let api = served::fhir_api(
             (config, &tokens, bearer, None),

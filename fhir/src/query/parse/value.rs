@@ -16,8 +16,13 @@ use crate::{
     ucum::Unit,
 };
 
-/// Metres of a kilometre and of a mile (UCUM `km`, `[mi_i]`).
-const DISTANCES: [(&str, f64); 3] = [("km", 1_000.0), ("m", 1.0), ("[mi_i]", 1_609.344)];
+/// Metres of a kilometre, of a mile and of that of US surveys (UCUM `km`, `[mi_i]`, `[mi_us]`).
+const DISTANCES: [(&str, f64); 4] = [
+    ("km", 1_000.0),
+    ("m", 1.0),
+    ("[mi_i]", 1_609.344),
+    ("[mi_us]", 6_336_000.0 / 3_937.0),
+];
 /// The distance of `near` where none is named, in metres.
 const NEAR_M: f64 = 50_000.0;
 
@@ -311,7 +316,7 @@ pub fn near(name: &str, text: &str) -> Result<Match, Problem> {
     let wrong = || {
         Problem::invalid(
             name,
-            "latitude|longitude|distance|unit is expected, in degrees, and km, m or [mi_i]",
+            "latitude|longitude|distance|unit is expected, in degrees, and km, m, [mi_i] or [mi_us]",
         )
     };
     let sides = split(text, '|');

@@ -66,12 +66,26 @@ pub const OTHERS: &[(&str, &[Rule])] = &[
     ),
     (
         "Organization",
-        &[rule(
-            "org-1",
-            "",
-            |one| any(one, &["identifier", "name"]),
-            "an organization has an identifier or a name",
-        )],
+        &[
+            rule(
+                "org-1",
+                "",
+                |one| any(one, &["identifier", "name"]),
+                "an organization has an identifier or a name",
+            ),
+            rule(
+                "org-2",
+                "address",
+                |one| !is_at_home(one, "address"),
+                "an address of an organization is nobody's home",
+            ),
+            rule(
+                "org-3",
+                "telecom",
+                |one| !is_at_home(one, "telecom"),
+                "a telecom of an organization is nobody's home",
+            ),
+        ],
     ),
     (
         "Parameters.parameter",
@@ -184,14 +198,28 @@ pub const OTHERS: &[(&str, &[Rule])] = &[
     ),
     (
         "FamilyMemberHistory",
-        &[rule(
-            "fhs-1",
-            "age",
-            |one| !(has(one, "age[x]") && has(one, "born[x]")),
-            "there is an age or a birth, not both",
-        )],
+        &[
+            rule(
+                "fhs-1",
+                "age",
+                |one| !(has(one, "age[x]") && has(one, "born[x]")),
+                "there is an age or a birth, not both",
+            ),
+            rule(
+                "fhs-2",
+                "estimatedAge",
+                |one| needs(one, "estimatedAge", "age[x]"),
+                "an age that is estimated is there",
+            ),
+        ],
     ),
 ];
+
+/// Whether a list has what is of use at home.
+fn is_at_home(one: &Object<'_>, element: &str) -> bool {
+    let mut places = one.each(element).filter_map(Json::object);
+    places.any(|place| place.text("use") == Some("home"))
+}
 
 /// Whether an entry of a list has that element.
 fn entries_have(list: &Object<'_>, element: &str) -> bool {
@@ -222,7 +250,7 @@ fn in_range(range: &Object<'_>) -> bool {
 
 /// Whether one date is not after another, as far as their precision tells. Times with different offsets are left to
 /// whoever knows the calendar.
-fn is_in_order(start: &str, end: &str) -> bool {
+pub fn is_in_order(start: &str, end: &str) -> bool {
     let zone = |text: &str| {
         text.get(10..).map_or(String::new(), |time| {
             time.chars()

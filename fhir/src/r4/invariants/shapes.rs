@@ -2,12 +2,18 @@
 use super::{Json, Object, Rule, any, codes, has, needs, number, rule};
 use std::collections::HashSet;
 
-pub const QUANTITY: &[Rule] = &[rule(
+/// The system of UCUM's units.
+pub const UCUM: Option<&str> = Some("http://unitsofmeasure.org");
+
+/// What holds of every quantity.
+pub const QTY_3: Rule = rule(
     "qty-3",
     "",
     |quantity| needs(quantity, "code", "system"),
     "a code of a unit has a system",
-)];
+);
+
+pub const QUANTITY: &[Rule] = &[QTY_3];
 
 pub const EXTENSION: &[Rule] = &[rule(
     "ext-1",
@@ -196,7 +202,25 @@ pub const ENTRY: &[Rule] = &[
         },
         "a fullUrl names no version",
     ),
+    // R4 says it of Bundle.entry.fullUrl, and gives it no key.
+    rule(
+        "fullUrl",
+        "fullUrl",
+        ends_with_its_id,
+        "a fullUrl does not disagree with the id of its resource",
+    ),
 ];
+
+/// Whether an address ends with the id of the resource, where that has one.
+fn ends_with_its_id(entry: &Object<'_>) -> bool {
+    let url = entry.text("fullUrl").unwrap_or_default();
+    let resource = entry.get("resource").and_then(Json::object);
+    let id = resource.and_then(|resource| resource.text("id"));
+    match (id, url.starts_with("http")) {
+        (Some(id), true) => url.rsplit('/').next() == Some(id),
+        _ => true,
+    }
+}
 
 pub const REPEAT: &[Rule] = &[
     rule(
@@ -240,6 +264,15 @@ pub const REPEAT: &[Rule] = &[
         "countMax",
         |one| needs(one, "countMax", "count"),
         "countMax has a count",
+    ),
+    rule(
+        "tim-9",
+        "offset",
+        |one| {
+            let meal = |when: &Json<'_>| matches!(when.text(), Some("C" | "CM" | "CD" | "CV"));
+            !has(one, "offset") || has(one, "when") && !one.each("when").any(meal)
+        },
+        "an offset is from a time of the day, and from no meal itself",
     ),
     rule(
         "tim-10",

@@ -80,11 +80,11 @@ pub async fn below_by_post(
 pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
     let (of, inner) = (kind_of(path.at(0)?, Interaction::Read)?, path.at(2)?);
     match inner {
-        "$everything" if everything::TYPES.contains(&of.as_str()) => {
+        "$everything" | everything::ALL if has_all(of, inner) => {
             let asker = api.asker(&headers, of, Interaction::SearchType)?;
             let found = async {
                 let id = id_of(path.at(1)?)?;
-                everything::everything(&api, of, id, &asker, pairs, &headers).await
+                everything::everything(&api, (of, inner), id, &asker, pairs, &headers).await
             };
             let found = found.await;
             asker.answer(&api, found).await
@@ -112,6 +112,14 @@ pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -
             let found = found.await;
             asker.answer(&api, found).await
         }
+    }
+}
+
+/// Whether a type has `$everything`, or a compartment whose types are searched all at once.
+fn has_all(of: ResourceType, inner: &str) -> bool {
+    match inner == everything::ALL {
+        true => is_compartment(of.as_str()),
+        false => everything::TYPES.contains(&of.as_str()),
     }
 }
 

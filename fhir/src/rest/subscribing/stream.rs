@@ -2,7 +2,8 @@
 //! notification with one event, under its number.
 //!
 //! A stream ends by itself before the listener's time for an answer does; a client goes on with `Last-Event-ID`, as every
-//! `EventSource` does by itself, and misses nothing.
+//! `EventSource` does by itself, and misses nothing. One with a number that no event has, as after the store was put back, is
+//! refused: its stream would be silent until the numbers are there again.
 use super::notifying::{Telling, tell};
 use super::operations::{number, own};
 use super::standing_right;
@@ -49,8 +50,10 @@ pub fn stream(
     pairs: &Pairs,
 ) -> Result<Found, Failure> {
     let _spec = own(asker, &standing)?;
-    let last = headers.get("last-event-id");
-    let last = last.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let last = last_event(headers)?;
+    if last.is_some_and(|last| last > standing.number) {
+        return Err(Failure::no_such_event());
+    }
     let since = number(pairs, "eventsSinceNumber")?;
     let next = last
         .map(|last| last.saturating_add(1))
@@ -69,6 +72,16 @@ pub fn stream(
     let request = format!("{SUBSCRIPTION}/{id}/$sse");
     let response = Sse::new(stream::unfold(state, next_event)).into_response();
     Ok(Found::new(response, 0, request))
+}
+
+/// The event that a client had last. One that cannot be read is not passed over: what came since would be missed.
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let Some(value) = headers.get("last-event-id").filter(|it| !it.is_empty()) else {
+        return Ok(None);
+    };
+    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    let wrong = || Failure::value("Last-Event-ID", "the number of an event is expected");
+    number.ok_or_else(wrong).map(Some)
 }
 
 async fn next_event(mut state: Streaming) -> Option<(Result<Sent, Infallible>, Streaming)> {

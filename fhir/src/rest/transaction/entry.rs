@@ -110,7 +110,7 @@ pub async fn writing_of(
         let id: FhirId = id.parse().map_err(|_| Failure::not_found())?;
         let stored = reading::current(api, kind, &id, &writes.asker).await?;
         check_id(&writes.asker.sight, api, kind, &id).await?;
-        patched(&mut writes, stored)?;
+        patched(api, headers, &mut writes, stored).await?;
     } else if let Some(id) = id {
         writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
         let current = writes
@@ -133,7 +133,7 @@ pub async fn writing_of(
         _ => return Ok(Does::Writes(Box::new(writes))),
     };
     let condition = Condition::read(api, headers, kind, &pairs, reader).await?;
-    conditioned(api, condition, interaction, writes).await
+    conditioned((api, headers), condition, interaction, writes).await
 }
 
 /// The type that an entry writes, and the id, unless that is to be drawn or found.
@@ -154,7 +154,7 @@ fn target_of(
 
 /// The same, of what a condition finds.
 async fn conditioned(
-    api: &FhirApi,
+    (api, headers): (&FhirApi, &HeaderMap),
     condition: Condition,
     interaction: Interaction,
     mut writes: Writes,
@@ -203,7 +203,7 @@ async fn conditioned(
             check_id(&writes.asker.sight, api, writes.kind, &stored.id).await?;
             writes.guard = Some(condition.guard(0, Some(stored.id.clone())));
             match writes.patches {
-                true => patched(&mut writes, *stored)?,
+                true => patched(api, headers, &mut writes, *stored).await?,
                 false => writes.id = stored.id,
             }
         }
@@ -212,7 +212,12 @@ async fn conditioned(
 }
 
 /// The patch of an entry, applied to what is there.
-fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
+async fn patched(
+    api: &FhirApi,
+    headers: &HeaderMap,
+    writes: &mut Writes,
+    stored: Stored,
+) -> Result<(), Failure> {
     if writes.expect == Expect::Absent {
         return Err(Failure::unmet(Unmet::Exists));
     }
@@ -224,7 +229,8 @@ fn patched(writes: &mut Writes, stored: Stored) -> Result<(), Failure> {
         writes.patches = false;
     }
     let patch = Patch::in_entry(writes.resource.as_deref().unwrap_or_default())?;
-    writes.resource = Some(patch.of(&stored.json)?);
+    let seen = (headers, &writes.asker.reader);
+    writes.resource = Some(patch.of_stored(api, seen, &stored).await?);
     writes.expect = Expect::Version(stored.version);
     writes.id = stored.id;
     Ok(())
