@@ -47,8 +47,8 @@ const ROUND_UP: f64 = 5e-4;
 
 /// ε of `events` at `delta`, for neighbours of which one has one unit more (add or remove one).
 ///
-/// Never below the true value, and at most a per cent above it but where grids reach their named limits. No events
-/// spend nothing.
+/// Never below the true value, and at most a per cent above it but where grids reach their named limits, or events so unlike
+/// that an ε is of hundreds leave no digits. No events spend nothing.
 #[must_use]
 pub fn epsilon(events: &[Event], delta: Delta) -> f64 {
     let events = merge(events);
