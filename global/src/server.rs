@@ -195,7 +195,7 @@ fn app(
 ) -> Router {
     let verifier = || tokens.verifier();
     let api = api::router(catalog.clone(), verifier());
-    let of_studies = api::studies::router(studies.clone(), catalog.clone(), verifier());
+    let of_studies = api::studies::router(studies.clone(), verifier());
     let api = api.merge(of_studies);
     let pages = page::router(studies.clone(), verifier(), clock, origin);
     problem::worded(api.merge(pages))

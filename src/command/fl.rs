@@ -85,8 +85,8 @@ fn told(dir: &Path) -> anyhow::Result<Value> {
     serde_json::from_str(&text).with_context(|| path.display().to_string())
 }
 
-/// Refuses a study that a mesh cannot run, where the mesh is a folder: nothing is sent. A node at an address refuses it by
-/// what its catalog says.
+/// Refuses a study that a mesh cannot run, where the mesh is a folder: nothing is sent. A node at an address refuses
+/// regions that it has not met, and leaves the rest to them.
 fn fits(args: &crate::cli::fl::SubmitArgs, text: &str) -> Result<(), Failure> {
     if args.mesh.server.is_some() {
         return Ok(());

@@ -447,7 +447,10 @@ fn copied(from: &mut impl Read, to: &mut impl io::Write) -> io::Result<Descripto
     let (mut hasher, mut size) = (Context::new(&SHA256), 0);
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        let read = from.read(&mut piece)?;
+        let read = match from.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else {
             break;
         };

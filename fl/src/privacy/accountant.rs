@@ -34,6 +34,9 @@ const MAX_TRANSFORM: f64 = (1 << 21) as f64;
 const TILTS: [f64; 5] = [0.02, 0.1, 0.25, 0.5, 0.75];
 /// ln of what rounding may become of δ, in units of the rounding of the transform: 1e-16·e^16 is 1e-9.
 const LN_DIGITS: f64 = 16.0;
+/// The same of an ε that was found: of δ, e^28 of the tilted sum is 1.4e-4 by rounding and 2.5e-3 by what lies below the window,
+/// less than a grid adds. With more the tilted sum is elsewhere, and what was found is its rounding.
+const LN_FOUND: f64 = 28.0;
 /// The share of a bound at which ε is looked for; a lower one is fitted again.
 const LIKELY: f64 = 0.8;
 /// What rounding of quadrature and transform may have taken from δ: of δ, and of δ for each step.
@@ -44,8 +47,8 @@ const ROUND_UP: f64 = 5e-4;
 
 /// ε of `events` at `delta`, for neighbours of which one has one unit more (add or remove one).
 ///
-/// Never below the true value, and at most a per cent above it but where grids reach their named limits. No events
-/// spend nothing.
+/// Never below the true value, and at most a per cent above it but where grids reach their named limits, or events so unlike
+/// that an ε is of hundreds leave no digits. No events spend nothing.
 #[must_use]
 pub fn epsilon(events: &[Event], delta: Delta) -> f64 {
     let events = merge(events);
@@ -198,20 +201,25 @@ impl<'a> Search<'a> {
     /// grid may raise it by `share`. What is no more than `enough` is not looked at any closer.
     ///
     /// The grid is fitted to the ε that is expected. When less is found, it is fitted again to that, and to how δ falls
-    /// there.
+    /// there. What is found where the transform keeps no digits only says where to look next.
     fn epsilon(&self, bound: f64, share: f64, enough: f64) -> f64 {
-        let (mut least, mut slope) = (bound, self.theta);
+        let (mut least, mut likely, mut slope) = (bound, bound, self.theta);
         for _ in 0..FITS {
-            if least <= enough {
+            if least <= enough || likely <= 0.0 {
                 break;
             }
-            let grid = self.fit(least, slope, share);
-            let Some((found, falls)) = grid.and_then(|grid| grid.epsilon(self.delta)) else {
+            let Some(grid) = self.fit(likely, slope, share) else {
                 break;
             };
+            let Some((found, falls)) = grid.epsilon(self.delta) else {
+                break;
+            };
+            if grid.has_digits(found, self.delta) {
+                least = least.min(found * (1.0 + ROUND_UP));
+            }
             let found = found * (1.0 + ROUND_UP);
-            let settled = found > SETTLED * least;
-            (least, slope) = (least.min(found), slope.max(falls));
+            let settled = found > SETTLED * likely;
+            (likely, slope) = (likely.min(found), slope.max(falls));
             if settled {
                 break;
             }
@@ -272,6 +280,12 @@ impl Grid {
             }
         }
         self
+    }
+
+    /// Whether δ(ε) has digits left where ε was found: rounding and what is outside of the window are of the tilted sum, which is
+    /// e^{K(θ) − θε} of it in δ.
+    fn has_digits(&self, epsilon: f64, delta: Delta) -> bool {
+        self.log_moment(self.theta) - self.theta * epsilon <= delta.get().ln() + LN_FOUND
     }
 
     /// K(θ) of everything on the grid.

@@ -153,6 +153,10 @@ impl Grid {
                     (weight * mechanism.mixture(z), below.exp())
                 }
                 Direction::Remove => (weight * density(z) * ratio, at_high / ratio),
+                Direction::Add if high > FAR => {
+                    let below = high + mechanism.log_ratio(z);
+                    (weight * density(z), below.exp())
+                }
                 Direction::Add => (weight * density(z), at_high * ratio),
             };
             let share = ((above - 1.0) / width).clamp(0.0, 1.0);
@@ -202,6 +206,9 @@ impl Mechanism {
     /// Likelihood ratio of mixture to Gaussian at `z`.
     fn ratio(&self, z: f64) -> f64 {
         let exponent = self.shift * z - 0.5 * self.shift * self.shift;
+        if self.q >= 1.0 {
+            return exponent.exp();
+        }
         1.0 + self.q * exponent.exp_m1()
     }
 
@@ -213,7 +220,9 @@ impl Mechanism {
     /// The `z` at which the logarithm of that ratio is `log`; −∞ where it never is so small.
     fn noise_at(&self, log: f64) -> f64 {
         // e^log − 1 + q = q·e^{shift·z − shift²/2}
-        let rest = if log > 1.0 {
+        let rest = if self.q >= 1.0 {
+            log
+        } else if log > 1.0 {
             log + ((1.0 - (1.0 - self.q) * (-log).exp()) / self.q).ln()
         } else {
             ((log.exp_m1() + self.q) / self.q).max(0.0).ln()

@@ -49,7 +49,8 @@ impl Mechanism {
     /// ln of the likelihood ratio of mixture to Gaussian at `z`.
     pub fn log_ratio(&self, z: f64) -> f64 {
         let exponent = self.shift * z - 0.5 * self.shift * self.shift;
-        if exponent > 700.0 {
+        // Of a full batch it is this for every exponent, also where e^exponent is nothing beside 1.
+        if exponent > 700.0 || self.q >= 1.0 {
             return exponent + self.q.ln();
         }
         (self.q * exponent.exp_m1()).ln_1p()

@@ -4,7 +4,6 @@ use super::{
     query::{StudyQuery, parameters},
 };
 use crate::{
-    catalog::{Catalog, MAX_PAGE, PlaceFilter, StoreError},
     lacking,
     learning::{Found, Studies, Wished},
     page, read_study,
@@ -30,37 +29,21 @@ use node::{
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use types::{Name, RegionId, Timestamp};
-
-/// What a facility tells of itself when it begins is in the catalog within so long (real time): less than clients wait.
-const CATALOGED_WITHIN: Duration = Duration::from_secs(3);
-/// Before the node has run for so long (real time), regions and facilities that began with it may not have told of themselves.
-const COMPLETE_WITHIN: Duration = Duration::from_secs(30);
-/// How often it is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(250);
+use std::{collections::BTreeMap, sync::Arc};
+use types::{Name, Timestamp};
 
 #[derive(Clone)]
 struct Api {
     studies: Studies,
-    catalog: Arc<dyn Catalog>,
-    /// When the node began.
-    began: Instant,
     authorize: Authorize,
     verifier: Verifier,
 }
 
 /// The routes. Everything needs a bearer token with a scope such as `mesh/studies.crus`.
-pub fn router(studies: Studies, catalog: Arc<dyn Catalog>, verifier: Verifier) -> Router {
+pub fn router(studies: Studies, verifier: Verifier) -> Router {
     let known = verifier.clone();
     let api = Api {
         studies,
-        catalog,
-        began: Instant::now(),
         authorize: Arc::new(move |headers| known.check(headers)),
         verifier,
     };
@@ -90,53 +73,18 @@ impl Api {
         found.map_err(|error| failed(&error))?.ok_or_else(missing)
     }
 
-    /// Refuses a study that asks for more than the mesh has. Who has begun just now is waited for; where this node has too, or
-    /// the catalog does not answer, the study is left to the regions, which look at it as well.
+    /// Refuses a study that names regions that the mesh has not. How many facilities a region has it knows alone: the catalog
+    /// has those that told of a device, and a facility may have none but tables.
     async fn fits(&self, study: &Study) -> Result<(), Response> {
-        let until = Instant::now() + CATALOGED_WITHIN;
-        loop {
-            let regions = self.studies.regions().await;
-            let regions = regions.map_err(|error| failed(&error))?.into_keys();
-            let known = match facilities(&*self.catalog, regions).await {
-                Ok(known) => known,
-                Err(error) => {
-                    tracing::warn!(%error, "the catalog does not answer: the regions look at a study alone");
-                    return Ok(());
-                }
-            };
-            let problems = lacking(study, &known);
-            if problems.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() >= until && self.began.elapsed() >= COMPLETE_WITHIN {
-                return Err(all_wrong(&problems).into_response());
-            }
-            if Instant::now() >= until {
-                return Ok(());
-            }
-            tokio::time::sleep(LOOK).await;
+        let regions = self.studies.regions().await;
+        let regions = regions.map_err(|error| failed(&error))?.into_keys();
+        let known = regions.map(|region| (region, usize::from(study.sites)));
+        let known: BTreeMap<_, _> = known.collect();
+        let problems = lacking(study, &known);
+        if problems.is_empty() {
+            return Ok(());
         }
-    }
-}
-
-/// How many facilities the catalog has of each of these regions.
-async fn facilities(
-    catalog: &dyn Catalog,
-    regions: impl Iterator<Item = RegionId>,
-) -> Result<BTreeMap<RegionId, usize>, StoreError> {
-    let mut known: BTreeMap<_, _> = regions.map(|region| (region, 0)).collect();
-    let (all, mut after) = (PlaceFilter::default(), None);
-    loop {
-        let page = catalog.facilities(&all, after.as_ref(), MAX_PAGE).await?;
-        for facility in page.items {
-            if let Some(have) = known.get_mut(&facility.home.region) {
-                *have += 1;
-            }
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(known),
-        }
+        Err(all_wrong(&problems).into_response())
     }
 }
 
@@ -349,43 +297,4 @@ fn hex(bytes: &[u8]) -> String {
 pub(crate) fn failed(error: &PortError) -> Response {
     tracing::error!(%error, source = ?error.source, "studies failed");
     Problem::internal().into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::{Entry, Facts, Home, Records, sqlite::SqliteCatalog};
-    use types::{CatalogId, DeviceKind, DeviceStatus, Jurisdiction};
-
-    #[tokio::test]
-    async fn the_facilities_of_each_region_of_the_mesh_are_those_of_the_catalog() {
-        let dir = tempfile::tempdir().unwrap();
-        let catalog = SqliteCatalog::open(&dir.path().join("catalog.db")).unwrap();
-        for (number, (region, facility)) in
-            (0..).zip([("us", "us-f1"), ("us", "us-f2"), ("apac", "apac-f1")])
-        {
-            let home = Home {
-                jurisdiction: Jurisdiction::Us,
-                region: region.parse().unwrap(),
-                facility: facility.parse().unwrap(),
-            };
-            let device = Entry {
-                id: CatalogId::from_bytes([number; 16]),
-                facts: Facts {
-                    status: DeviceStatus::Active,
-                    kind: DeviceKind::ALL[0],
-                    model: None,
-                    firmware: None,
-                },
-                updated: Timestamp(1_000),
-            };
-            let devices = vec![device];
-            let put = catalog.put_devices(&Records { home, devices }).await;
-            put.unwrap();
-        }
-        let regions: [RegionId; 2] = ["us", "eu"].map(|region| region.parse().unwrap());
-        let found = facilities(&catalog, regions.clone().into_iter()).await;
-        let [us, eu] = regions;
-        assert_eq!(found.unwrap(), BTreeMap::from([(us, 2), (eu, 0)]));
-    }
 }

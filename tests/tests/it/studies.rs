@@ -327,7 +327,7 @@ fn explained(mesh: &Mesh) -> Result<()> {
             "is no folder",
         ),
         (
-            &submit,
+            &["submit", &large, "--dir", &dir],
             "sites: 9 facilities of each region are asked, and `us` has 4",
         ),
         (
