@@ -97,7 +97,7 @@ async fn a_filter_that_looks_for_somebody_is_not_kept() {
 
 #[tokio::test]
 async fn a_stream_does_not_go_on_from_what_is_no_event() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let reference = world.subscribe(&conditions("id-only")).await;
     let path = format!("/fhir/{reference}/$sse");
     for (last, expected) in [
