@@ -7,6 +7,7 @@ mod audit;
 mod beside;
 mod connect;
 mod database;
+mod errors;
 mod events;
 mod examine;
 mod general;
@@ -16,6 +17,7 @@ mod pages;
 mod pair;
 mod query;
 mod schema;
+mod servers;
 mod statistics;
 mod write;
 mod writer;
@@ -32,10 +34,11 @@ use crate::store::{
 use crate::subscription::{EventStore, MAX_PENDING_EVENTS};
 use async_trait::async_trait;
 use connect::Idle;
-pub use connect::{UrlProblem, check_url};
+pub use connect::{UrlProblem, check_url, count_servers};
 pub use database::create_database;
-use deadpool_postgres::{HookError, Object, Pool, PoolError};
-pub use examine::{Report, examine};
+use deadpool_postgres::{Object, Pool};
+use errors::{broke, failed, not_had};
+pub use examine::{Examined, Replication, Report, examine};
 use looking::Looks;
 pub use pages::Pages;
 pub use pair::{KeptChunks, LEASE, Noted, Pair, Shape, Waiting};
@@ -44,7 +47,7 @@ use schema::{SCHEMA, STEPS};
 use statistics::Statistics;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio_postgres::{Row, error::SqlState};
+use tokio_postgres::Row;
 use types::Timestamp;
 use writer::Writer;
 
@@ -119,10 +122,11 @@ impl PostgresStore {
         authority_pem: Option<&[u8]>,
         (most_pending, idle): (u64, Idle),
     ) -> Result<Self, StoreError> {
-        let pool = connect::pool(url, authority_pem, (connect::CONNECTIONS, idle))?;
+        let servers = connect::servers(url, authority_pem, idle)?;
+        let pool = connect::pool(&servers, connect::CONNECTIONS)?;
         let watches = Arc::new(events::Cache::new(most_pending));
         let noted = watch::Sender::new(0);
-        let own = connect::pool(url, authority_pem, (1, idle))?;
+        let own = connect::pool(&servers, 1)?;
         Ok(Self {
             looks: Looks::over(pool.clone()),
             pool,
@@ -130,7 +134,7 @@ impl PostgresStore {
             watches,
             noted,
             lease: None,
-            statistics: Statistics::start(connect::pool(url, authority_pem, (1, idle))?)?,
+            statistics: Statistics::start(connect::pool(&servers, 1)?)?,
         })
     }
 
@@ -203,49 +207,32 @@ impl PostgresStore {
 
     /// What a statement that finds one row, and is asked often, finds.
     async fn the_row(&self, op: &'static str, statement: &str) -> Result<Row, StoreError> {
-        let client = self.client(op).await?;
-        let asked = async {
+        self.read(op, |client| async move {
             let statement = client.prepare_cached(statement).await?;
             client.query_one(&statement, &[]).await
+        })
+        .await
+    }
+
+    /// What only reads is asked once more where its connection broke: nothing was done, and another server may answer.
+    async fn read<T, F>(
+        &self,
+        op: &'static str,
+        ask: impl Fn(Object) -> F + Send + Sync,
+    ) -> Result<T, StoreError>
+    where
+        T: Send,
+        F: Future<Output = Result<T, tokio_postgres::Error>> + Send,
+    {
+        let read = match ask(self.client(op).await?).await {
+            Err(error) if broke(&error) => ask(self.client(op).await?).await,
+            read => read,
         };
-        asked.await.map_err(|error| failed(op, &error))
+        read.map_err(|error| failed(op, &error))
     }
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
         self.pool.get().await.map_err(|error| not_had(op, &error))
-    }
-}
-
-/// Why a connection could not be had. The pool's error quotes the server; what matters is whether it may be used.
-fn not_had(op: &'static str, error: &PoolError) -> StoreError {
-    match error {
-        PoolError::PostCreateHook(HookError::Message(_)) => {
-            StoreError::new(Kind::Refused, connect::NOT_DURABLE)
-        }
-        _ => StoreError::new(Kind::Unavailable, op),
-    }
-}
-
-/// The SQLSTATE of an error, without its text, which may quote values.
-#[derive(Debug, thiserror::Error)]
-#[error("SQLSTATE {0}")]
-struct State(String);
-
-/// What the caller can do about an error of the engine (SQLSTATE classes, PostgreSQL appendix A).
-fn failed(op: &'static str, error: &tokio_postgres::Error) -> StoreError {
-    let Some(state) = error.code() else {
-        // No answer of the server: the connection broke.
-        return StoreError::new(Kind::Unavailable, op);
-    };
-    let kind = match state.code().get(..2) {
-        Some("08" | "40" | "53" | "55" | "57" | "58" | "25") => Kind::Unavailable,
-        Some("XX") if *state != SqlState::INTERNAL_ERROR => Kind::Corrupt,
-        _ => Kind::Internal,
-    };
-    StoreError {
-        kind,
-        op,
-        source: Some(Box::new(State(state.code().to_owned()))),
     }
 }
 
@@ -314,39 +301,35 @@ impl ResourceStore for PostgresStore {
         id: &FhirId,
         version: u32,
     ) -> Result<Option<Stored>, StoreError> {
-        let client = self.client("vread").await?;
-        let read = async {
+        let rows = self.read("vread", |client| async move {
             let statement = client.prepare_cached(VERSION).await?;
             let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
                 [&kind.as_str(), &id.as_str(), &i64::from(version)];
             client.query(&statement, &params).await
-        };
-        at_most_one(
-            "vread",
-            &read.await.map_err(|error| failed("vread", &error))?,
-        )
+        });
+        at_most_one("vread", &rows.await?)
     }
 
     async fn search(&self, query: &Query) -> Result<Page, StoreError> {
-        let client = self.client("search").await?;
-        query::page(&client, query)
-            .await
-            .map_err(|error| failed("search", &error))?
-            .ok_or_else(|| StoreError::new(Kind::Corrupt, "search"))
+        self.read("search", |client| async move {
+            query::page(&client, query).await
+        })
+        .await?
+        .ok_or_else(|| StoreError::new(Kind::Corrupt, "search"))
     }
 
     async fn total(&self, query: &Query) -> Result<u64, StoreError> {
-        let client = self.client("total").await?;
-        query::total(&client, query)
-            .await
-            .map_err(|error| failed("total", &error))
+        self.read("total", |client| async move {
+            query::total(&client, query).await
+        })
+        .await
     }
 
     async fn measures(&self, query: &Query, most: usize) -> Result<Vec<Measure>, StoreError> {
-        let client = self.client("measures").await?;
-        query::measures(&client, query, most)
-            .await
-            .map_err(|error| failed("measures", &error))
+        self.read("measures", |client| async move {
+            query::measures(&client, query, most).await
+        })
+        .await
     }
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
@@ -366,26 +349,26 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
-        let client = self.client("find").await?;
-        general::find(&client, find)
-            .await
-            .map_err(|error| failed("find", &error))?
-            .ok_or_else(|| StoreError::new(Kind::Corrupt, "find"))
+        self.read("find", |client| async move {
+            general::find(&client, find).await
+        })
+        .await?
+        .ok_or_else(|| StoreError::new(Kind::Corrupt, "find"))
     }
 
     async fn count(&self, find: &Find) -> Result<u64, StoreError> {
-        let client = self.client("count").await?;
-        general::count(&client, find)
-            .await
-            .map_err(|error| failed("count", &error))
+        self.read("count", |client| async move {
+            general::count(&client, find).await
+        })
+        .await
     }
 
     async fn history(&self, query: &HistoryQuery) -> Result<HistoryPage, StoreError> {
-        let client = self.client("history").await?;
-        general::history(&client, query)
-            .await
-            .map_err(|error| failed("history", &error))?
-            .ok_or_else(|| StoreError::new(Kind::Corrupt, "history"))
+        self.read("history", |client| async move {
+            general::history(&client, query).await
+        })
+        .await?
+        .ok_or_else(|| StoreError::new(Kind::Corrupt, "history"))
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

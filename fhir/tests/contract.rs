@@ -98,7 +98,7 @@ type Case = fn(String) -> BoxFuture<'static, Result<(), Failed>>;
 
 /// Of what the nodes of one region share.
 fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
-    let cases: [(&str, Case); 15] = [
+    let cases: [(&str, Case); 17] = [
         ("of_two_nodes_one_writes", |url| {
             Box::pin(pair::of_two_nodes_one_writes(url))
         }),
@@ -154,6 +154,12 @@ fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
         }),
         ("a_commit_in_a_pair_costs_so_much", |url| {
             Box::pin(pair::a_commit_in_a_pair_costs_so_much(url))
+        }),
+        ("a_read_whose_connection_breaks_is_asked_once_more", |url| {
+            Box::pin(pair::a_read_whose_connection_breaks_is_asked_once_more(url))
+        }),
+        ("a_server_that_is_named_and_away_is_passed_over", |url| {
+            Box::pin(pair::a_server_that_is_named_and_away_is_passed_over(url))
         }),
     ];
     let trial = |(number, (name, case)): (usize, (&str, Case))| {

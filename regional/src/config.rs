@@ -7,7 +7,7 @@ use federation::{
     signed_file::SignedFile,
     tls::{mismatches, untrusted},
 };
-use fhir::postgres::{UrlProblem, check_url};
+use fhir::postgres::{UrlProblem, check_url, count_servers};
 use node::config::{
     ClientConfig, HttpsConfig, LogConfig, Problem, TlsFiles, Validate, becomes_directory,
     client_problems, different_ports, directory, file, mesh_clock, secret_file, url, within,
@@ -18,7 +18,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
-use types::{Jurisdiction, MeshClock, Place, RegionId};
+use types::{Jurisdiction, MeshClock, Place, RegionId, Secret};
 
 /// A regional node.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -202,6 +202,14 @@ impl PairConfig {
     }
 }
 
+/// What is to be known of the connection string of two nodes.
+fn note(url: &str) -> Option<String> {
+    (count_servers(url) == 1).then(|| ONE_SERVER.to_owned())
+}
+
+/// What is said of two nodes on a PostgreSQL that nothing takes over from.
+const ONE_SERVER: &str = "store.url_file names one server: both nodes stand while it is away. Name its standby too \
+     (postgresql://a,b/…), unless the name is that of a service which leads it to another server by itself";
 /// Longest name of a node of a pair, in bytes.
 const MAX_NODE_NAME: usize = 32;
 
@@ -325,6 +333,16 @@ impl RegionalConfig {
         }
     }
 
+    /// What a person should know of a configuration that a node can use.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let (Some(_), FhirStore::Postgres { url_file, .. }) = (&self.pair, &self.store) else {
+            return Vec::new();
+        };
+        let url = Secret::new(std::fs::read_to_string(url_file).unwrap_or_default());
+        note(url.reveal()).into_iter().collect()
+    }
+
     /// The authority by which facilities join here, if they do.
     pub(crate) fn authority(&self) -> Option<PathBuf> {
         self.enrolment.as_ref().map(|it| it.authority.clone())
@@ -367,6 +385,15 @@ mod tests {
         assert_eq!(keys("us-a1", &FhirStore::Sqlite), ["pair"]);
         for wrong in ["", "A", "a b", &"a".repeat(MAX_NODE_NAME + 1)] {
             assert_eq!(keys(wrong, &postgres), ["pair.node"], "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn two_nodes_on_one_server_are_worth_a_word_and_on_a_primary_and_its_standby_none() {
+        assert!(note("postgres://m@db/x").is_some_and(|note| note.contains("standby")));
+        let read_write = "postgres://m@a,b/x?target_session_attrs=read-write";
+        for url in [read_write, "host=a,b user=m", "no string"] {
+            assert_eq!(note(url), None, "{url}");
         }
     }
 

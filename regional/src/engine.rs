@@ -1,6 +1,7 @@
 //! The engine of a region's FHIR store, as an operator asks after it.
 use crate::{config::FhirStore, error::RegionalError};
-pub use fhir::postgres::Report;
+pub use fhir::postgres::{Replication, Report};
+use fhir::store::StoreError;
 use std::{error::Error as _, fs, path::Path};
 use types::Secret;
 
@@ -23,20 +24,26 @@ pub(crate) fn connection(store: &FhirStore) -> Result<Option<Reached>, RegionalE
     Ok(Some((url, authority.transpose()?)))
 }
 
-/// What a PostgreSQL says of itself; none for a file.
+/// A server's host and port, and what it says of itself, or why it cannot be asked.
+pub type Examined = (String, Result<Report, String>);
+
+/// What the servers of a PostgreSQL say of themselves; none for a file.
 ///
 /// # Errors
-/// Why it cannot be asked, without the connection string.
-pub async fn examine(store: &FhirStore) -> Result<Option<Report>, String> {
+/// Why they cannot be asked, without the connection string.
+pub async fn examine(store: &FhirStore) -> Result<Vec<Examined>, String> {
     let Some((url, authority)) = connection(store).map_err(|error| error.to_string())? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
-    let report = fhir::postgres::examine(url.reveal(), authority.as_deref()).await;
-    report.map(Some).map_err(|error| {
-        let cause = error.source().map(ToString::to_string);
-        format!(
-            "{error}: {}",
-            cause.unwrap_or_else(|| "no answer".to_owned())
-        )
-    })
+    let asked = fhir::postgres::examine(url.reveal(), authority.as_deref()).await;
+    let all = asked.map_err(|error| said(&error))?.into_iter();
+    Ok(all
+        .map(|one| (one.server, one.answer.map_err(|error| said(&error))))
+        .collect())
+}
+
+fn said(error: &StoreError) -> String {
+    let cause = error.source().map(ToString::to_string);
+    let cause = cause.unwrap_or_else(|| "no answer".to_owned());
+    format!("{error}: {cause}")
 }

@@ -18,6 +18,7 @@ use toml::Table;
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let file = &args.file;
     let kind = args.kind.unwrap_or_else(|| detect(file));
+    let mut notes = Vec::new();
     let (what, tls) = match kind {
         ConfigKind::Edge => {
             let config: EdgeConfig = read(file)?;
@@ -25,6 +26,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         }
         ConfigKind::Regional => {
             let config: RegionalConfig = read(file)?;
+            notes = config.notes();
             ("a regional node", Some((config.tls, config.data_dir)))
         }
         ConfigKind::Global => {
@@ -45,9 +47,11 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         return Err(ConfigError { path, problems }.into());
     }
     let file = file.display();
-    Ok(out::line(format!(
-        "{file}: a good configuration of {what}"
-    ))?)
+    out::line(format!("{file}: a good configuration of {what}"))?;
+    for note in notes {
+        out::line(format!("{file}: {note}"))?;
+    }
+    Ok(())
 }
 
 /// What the keys of a file say it is. A file that cannot be read is of any kind: reading it again says why.

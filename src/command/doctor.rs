@@ -53,7 +53,7 @@ async fn examine(file: &Path) -> Report {
     findings.extend(machine::permissions(&node.data_dir));
     findings.extend(machine::belongs(&node));
     findings.extend(certificates::examine(&node, now));
-    findings.extend(engines::examine(&node.engine).await);
+    findings.extend(engines::examine(&node).await);
     findings.extend(network::ports(&node).await);
     findings.extend(network::above(&node).await);
     Report {

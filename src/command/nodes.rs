@@ -33,6 +33,8 @@ pub struct Node {
     pub uplink: Option<(Vec<String>, Place)>,
     /// What holds its data beside its files.
     pub engine: Engine,
+    /// Whether it is one of the two nodes of a region.
+    pub is_of_two: bool,
     /// A facility's own key, without which its store cannot be read.
     pub key_file: Option<PathBuf>,
     /// The folder of the authority that is beside it, if one is.
@@ -87,6 +89,7 @@ impl Node {
             tls: config.tls,
             https: config.https,
             engine: Engine::Files,
+            is_of_two: false,
             key_file: Some(config.key_file),
             authority: None,
         }
@@ -111,6 +114,7 @@ impl Node {
                 FhirStore::Sqlite => Engine::Files,
                 postgres @ FhirStore::Postgres { .. } => Engine::Postgres(postgres),
             },
+            is_of_two: config.pair.is_some(),
             key_file: None,
             authority: config.enrolment.map(|it| it.authority),
         }
@@ -132,6 +136,7 @@ impl Node {
                 CatalogStore::Sqlite => Engine::Files,
                 CatalogStore::Scylla { nodes, .. } => Engine::Cassandra(nodes),
             },
+            is_of_two: false,
             key_file: None,
             authority: config.authority,
         }

@@ -1,5 +1,6 @@
 //! How the engine is reached: what a connection string must say, TLS, and the settings without which an answer of the
 //! engine would promise what it does not keep.
+use super::servers::{Reach, Servers};
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts,
@@ -10,10 +11,9 @@ use rustls::{
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio_postgres::{
-    Config, NoTls,
+    Config,
     config::{Host, SslMode},
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Connections at once, of whoever reads or delivers.
 pub(super) const CONNECTIONS: usize = 8;
@@ -62,6 +62,14 @@ pub fn check_url(url: &str, authority_pem: Option<&[u8]>) -> Result<(), UrlProbl
     parse(url, authority_pem).map(drop)
 }
 
+/// How many servers a connection string names; none where it cannot be read.
+#[must_use]
+pub fn count_servers(url: &str) -> usize {
+    let config = known_mode(url).parse::<Config>();
+    let count = |config: Config| config.get_hosts().len().max(config.get_hostaddrs().len());
+    config.map_or(0, count)
+}
+
 /// As [`check_url`], and what it says.
 pub(super) fn parse(
     url: &str,
@@ -70,7 +78,10 @@ pub(super) fn parse(
     let config: Config = known_mode(url)
         .parse()
         .map_err(|_| UrlProblem::Unreadable)?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+    let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
+    let (servers, ports) = (hosts.max(addresses), config.get_ports().len());
+    let is_each = |count: usize| count == 0 || count == servers;
+    if servers == 0 || !is_each(hosts) || !is_each(addresses) || !(ports == 1 || is_each(ports)) {
         return Err(UrlProblem::Unreadable);
     }
     let asks_for_tls = config.get_ssl_mode() == SslMode::Require;
@@ -140,13 +151,13 @@ impl Idle {
     }
 }
 
-/// A pool of so many connections, each of which was asked whether its commits are durable.
-pub(super) fn pool(
+/// The servers of a connection string, with the settings of connections to them.
+pub(super) fn servers(
     url: &str,
     authority_pem: Option<&[u8]>,
-    (connections, idle): (usize, Idle),
-) -> Result<Pool, StoreError> {
-    let (mut config, tls) = parse(url, authority_pem).map_err(|problem| StoreError {
+    idle: Idle,
+) -> Result<Arc<Servers>, StoreError> {
+    let (config, tls) = parse(url, authority_pem).map_err(|problem| StoreError {
         kind: Kind::Refused,
         op: "open: connection string",
         source: Some(Box::new(problem)),
@@ -154,19 +165,24 @@ pub(super) fn pool(
     // What the operator asks for comes last, so it holds; but for the durability of commits.
     let asked = config.get_options().unwrap_or("");
     let options = format!("{SERVER_LIMITS} {} {asked}", idle.option());
-    config
-        .options(options)
-        .connect_timeout(WAIT)
-        .keepalives_idle(KEEPALIVE)
-        .tcp_user_timeout(SILENCE);
+    let servers = Servers::of(&config, tls, |config| {
+        config
+            .options(&options)
+            .connect_timeout(WAIT)
+            .keepalives_idle(KEEPALIVE)
+            .tcp_user_timeout(SILENCE);
+    });
+    servers.watch();
+    Ok(servers)
+}
+
+/// A pool of so many connections, each of which was asked whether its commits are durable.
+pub(super) fn pool(servers: &Arc<Servers>, connections: usize) -> Result<Pool, StoreError> {
     let how = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };
-    let manager = match tls {
-        Some(tls) => Manager::from_config(config, MakeRustlsConnect::new(tls), how),
-        None => Manager::from_config(config, NoTls, how),
-    };
-    Pool::builder(manager)
+    let reach = Reach(Arc::clone(servers));
+    Pool::builder(Manager::from_connect(Config::new(), reach, how))
         .max_size(connections)
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts {
@@ -223,6 +239,10 @@ mod tests {
             ("host=db user=m sslmode=prefer", Err(PlainTcp)),
             ("host=db user=m sslmode=disable", Err(PlainTcp)),
             ("host=localhost,db user=m", Err(PlainTcp)),
+            ("host=localhost,127.0.0.1 user=m", Ok(())),
+            ("postgres://m@[::1]:1,localhost:2/x", Ok(())),
+            ("host=localhost,[::1] port=1,2,3 user=m", Err(Unreadable)),
+            ("host=a,b hostaddr=127.0.0.1 user=m", Err(Unreadable)),
             ("host=/run/postgresql,db user=m", Err(PlainTcp)),
             ("host=localhost hostaddr=10.0.0.5 user=m", Err(PlainTcp)),
             ("host=db hostaddr=127.0.0.1 user=m", Ok(())),
@@ -252,6 +272,8 @@ mod tests {
         ] {
             assert_eq!(check_url(url, Some(pem)), Err(UrlProblem::Authority));
         }
+        assert_eq!((count_servers(url), count_servers("")), (1, 0));
+        assert_eq!(count_servers("postgres://m@a,b:2/x"), 2);
         let said = check(url).unwrap_err().to_string();
         assert!(!said.contains("secret"), "{said}");
     }

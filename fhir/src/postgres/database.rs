@@ -23,7 +23,8 @@ pub async fn create_database(
         return Err(refused());
     }
     let own = with_database(url, name).ok_or_else(refused)?;
-    let pool = connect::pool(url, authority_pem, (1, Idle::Alone))?;
+    let servers = connect::servers(url, authority_pem, Idle::Alone)?;
+    let pool = connect::pool(&servers, 1)?;
     let client = pool.get().await;
     let client = client.map_err(|error| not_had("create database", &error))?;
     let exists = "SELECT 1 FROM pg_database WHERE datname = $1";
@@ -76,6 +77,10 @@ mod tests {
             (
                 "postgresql://m@h/x?sslmode=verify-full",
                 Some("postgresql://m@h/mesh_us?sslmode=verify-full"),
+            ),
+            (
+                "postgres://m@h:5,i:6/x?target_session_attrs=read-write",
+                Some("postgres://m@h:5,i:6/mesh_us?target_session_attrs=read-write"),
             ),
             (" host=h user=m\n", Some("host=h user=m dbname=mesh_us")),
             ("host=h dbname=x", Some("host=h dbname=x dbname=mesh_us")),

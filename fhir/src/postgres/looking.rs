@@ -2,7 +2,7 @@
 //! small part of what a statement costs. Who reads alone waits for nobody.
 //!
 //! A statement is begun after each of its reads was asked for, so each sees whatever was committed before that.
-use super::{stored, writer::Trouble};
+use super::{broke, stored, writer::Trouble};
 use crate::store::{FhirId, Kind, ResourceType, StoreError, Stored};
 use deadpool_postgres::Pool;
 use parking_lot::Mutex;
@@ -92,7 +92,12 @@ impl Looks {
     }
 
     async fn ask(&self, jobs: Vec<Job>) {
-        match self.rows(&jobs).await {
+        // Once more where the connection broke: nothing was done.
+        let rows = match self.rows(&jobs).await {
+            Err(Trouble::Engine(error)) if broke(&error) => self.rows(&jobs).await,
+            rows => rows,
+        };
+        match rows {
             Ok(rows) => {
                 let mut jobs: Vec<Option<Job>> = jobs.into_iter().map(Some).collect();
                 for row in rows {

@@ -129,8 +129,9 @@ impl Pair {
     /// # Errors
     /// As [`super::PostgresStore::open`].
     pub async fn open(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
+        let servers = connect::servers(url, authority_pem, Idle::Alone)?;
         let pair = Self {
-            pool: connect::pool(url, authority_pem, (CONNECTIONS, Idle::Alone))?,
+            pool: connect::pool(&servers, CONNECTIONS)?,
             held: Mutex::new(None),
         };
         let mut client = pair.client("open the lease").await?;

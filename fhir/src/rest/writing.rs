@@ -406,7 +406,9 @@ pub fn answer_of_delete(written: Written, headers: &HeaderMap) -> Response {
     let tag = (written.version > 0).then_some(tag);
     match negotiation::returns(headers) {
         Return::Outcome => (StatusCode::OK, tag, json(done("deleted"))).into_response(),
-        Return::Minimal | Return::Representation => (StatusCode::NO_CONTENT, tag, ()).into_response(),
+        Return::Minimal | Return::Representation => {
+            (StatusCode::NO_CONTENT, tag, ()).into_response()
+        }
     }
 }
 

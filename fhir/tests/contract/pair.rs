@@ -659,3 +659,62 @@ pub async fn long_files_are_read_and_removed_a_piece_at_a_time(url: String) -> R
     })
     .await?
 }
+
+/// What reads is asked once more when its server ends the connection, and not told to whoever asked.
+pub async fn a_read_whose_connection_breaks_is_asked_once_more(url: String) -> Result<(), Failed> {
+    let store = Arc::new(PostgresStore::open(&url, None).await?);
+    let (mut holds, sql) = (client(&url).await?, client(&url).await?);
+    let pid = holds.query_one("SELECT pg_backend_pid()", &[]).await?;
+    let pid: i32 = pid.get(0);
+    let blocked = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE $1 = ANY(pg_blocking_pids(pid))";
+    for reads in ["the last place", "by its id"] {
+        let lock = holds.transaction().await?;
+        lock.batch_execute("LOCK TABLE head IN ACCESS EXCLUSIVE MODE")
+            .await?;
+        let (own, asked) = (store.clone(), fixture::observation(1));
+        let reading = tokio::spawn(async move {
+            match reads {
+                "by its id" => own.look(asked.kind(), asked.id()).await.map(drop),
+                _ => own.head().await.map(drop),
+            }
+        });
+        let begun = Instant::now();
+        loop {
+            let ended = sql.query_one(blocked, &[&pid]).await?;
+            if ended.get::<_, i64>(0) > 0 {
+                break;
+            }
+            check("nothing waits", begun.elapsed() < PATIENCE)?;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        lock.rollback().await?;
+        reading.await??;
+    }
+    Ok(())
+}
+
+/// Of the servers that a connection string names, one that refuses and one that never answers are passed over.
+pub async fn a_server_that_is_named_and_away_is_passed_over(url: String) -> Result<(), Failed> {
+    let (begin, rest) = url.split_once("127.0.0.1").ok_or("another host")?;
+    let port = || -> io::Result<_> {
+        let listens = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+        Ok((listens.local_addr()?.port(), listens))
+    };
+    let ((refuses, listens), (silent, _listens)) = (port()?, port()?);
+    drop(listens);
+    let named = format!("{begin}127.0.0.1:{refuses},127.0.0.1:{silent},127.0.0.1{rest}");
+    let store = PostgresStore::open(&named, None).await?;
+    check("nothing is there", store.head().await? == 0)?;
+    let (a, b) = (pair(&named).await?, pair(&url).await?);
+    let lease = a.take("a", "a").await?.ok_or("the first is refused")?;
+    check("another server", b.take("b", "b").await?.is_none())?;
+    a.release(lease).await?;
+    // And where none of them is there, that is said.
+    let nobody = format!("{begin}127.0.0.1:{refuses},127.0.0.1:{silent}/x");
+    match PostgresStore::open(&nobody, None).await {
+        Err(error) if error.kind == Kind::Unavailable => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(_) => Err("a server that is not there".into()),
+    }
+}

@@ -533,8 +533,8 @@ fn inv_54_the_transport_knows_no_kind_of_message() {
 const SPAWNERS: &[&str] = &[
     "edge/modbus/src/line.rs",
     "federation/src/link/welcome.rs",
-    "fhir/src/postgres/examine.rs",
     "fhir/src/postgres/looking.rs",
+    "fhir/src/postgres/servers.rs",
     "fhir/src/rest/vantage.rs",
     "node/src/shutdown.rs",
 ];

@@ -1,5 +1,7 @@
 //! A region of two nodes on one PostgreSQL, as processes: the one that writes is killed, then the next one is paused. The
-//! facility finds the other by itself, and everything that it acknowledged is in the region once. Clients of FHIR use both
+//! facility finds the other by itself, and everything that it acknowledged is in the region once. The PostgreSQL is a primary
+//! and a synchronous standby: the primary is killed and the standby promoted, the old primary returns and is not written to,
+//! it is made a standby, and takes over from a primary that is paused. Clients of FHIR use both
 //! all the while: what they were told is stored is there once, and every read has its row in the one audit log. What the
 //! node that waits cannot do it has done by the other one: links, exports, and what reads for research. Exports and blobs
 //! that one node has taken are at the other too.
@@ -7,17 +9,18 @@ use anyhow::{Context, Result, ensure};
 use clients::{Clients, Wrote};
 use measured::Measured;
 use medmesh_tests::{
-    engine,
     https::{Answer, assertion},
     mesh::Mesh,
     mqtt::Device,
     node::Node,
-    postgres::Server,
+    postgres::{Running, Server},
     wait,
 };
 use serde_json::json;
+use servers::{Ground, Servers};
 use std::{
-    collections::BTreeSet,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -28,6 +31,7 @@ use toml::{Table, Value as Toml};
 
 mod clients;
 mod measured;
+mod servers;
 mod tokens;
 mod up;
 
@@ -61,8 +65,9 @@ fn a_region_of_two_nodes_goes_on_when_the_one_that_writes_is_killed_or_paused() 
 }
 
 async fn goes_on() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let postgres = engine::postgres()?;
+    let (dir, ground) = (tempfile::tempdir()?, Ground::new()?);
+    let primary = ground.begin().await?;
+    let postgres = primary.server.url().to_owned();
     let args = [
         "--facilities",
         "1",
@@ -75,7 +80,8 @@ async fn goes_on() -> Result<()> {
     ];
     let mut mesh = Mesh::up(dir.path(), &args).await?;
     mesh.halt().await?;
-    let region = Region::of(&mesh)?;
+    let servers = ground.follow(primary).await?;
+    let region = Region::of(&mesh, &servers)?;
     let _global = Node::start(&mesh, "global", &[])?;
     let edge = format!("edge:{FACILITY}");
     // The node whose ledger there is puts it into PostgreSQL; one that has none does not begin another.
@@ -96,9 +102,11 @@ async fn goes_on() -> Result<()> {
     region.go_on(&measured).await?;
 
     let nodes = region
-        .fail(&mut sent, (a, b, facility), (&export, &tokens))
+        .fail(&mut sent, (a, b, facility), (&export, &tokens, &measured))
         .await?;
-    let (a, facility, wrote) = go_on(&region, &mut sent, nodes, (clients, measured)).await?;
+    let engines = (&ground, servers);
+    let (a, facility, wrote, _primary) =
+        go_on(&region, &mut sent, (nodes, engines), (clients, measured)).await?;
     clients::check(&wrote, &region.lines(WRITTEN)?)?;
     // And one that knows of no second node is not let in beside them.
     let alone = region.start("alone")?;
@@ -120,16 +128,22 @@ async fn goes_on() -> Result<()> {
 async fn go_on(
     region: &Region<'_>,
     sent: &mut Sent,
-    (mut a, facility): (Node, Node),
+    ((a, facility), (ground, servers)): ((Node, Node), (&Ground, Servers)),
     (clients, measured): (Clients, Measured),
-) -> Result<(Node, Node, Wrote)> {
+) -> Result<(Node, Node, Wrote, Running)> {
     let b = region.start("b")?;
     region.is("b", WAITS).await?;
     let b = region.outlives_other_faults(b, &measured).await?;
+    let mut nodes = BTreeMap::from([("a", a), ("b", b)]);
+    let primary = region
+        .outlives_its_servers((&mut nodes, sent), (ground, servers), &measured)
+        .await?;
     sent.publish(region).await?;
     measured.end().await?;
-    drop(b);
-    // The lease may have lapsed while the server was away: then the other one had it, and this one ends, sooner or later.
+    region.one_waits(&mut nodes).await?;
+    drop(nodes.remove("b"));
+    // Whichever of them had the lease: now it is this one.
+    let mut a = nodes.remove("a").context("a")?;
     let look = || {
         if let Ok(Some(_)) = a.ended()
             && let Ok(again) = region.start("a")
@@ -148,7 +162,7 @@ async fn go_on(
         wrote.in_vain,
         wrote.longest
     );
-    Ok((a, facility, wrote))
+    Ok((a, facility, wrote, primary))
 }
 
 /// What the device has published and was told is stored.
@@ -185,13 +199,14 @@ impl Sent {
 struct Region<'a> {
     mesh: &'a Mesh,
     dir: PathBuf,
-    server: Server,
+    /// Where the test itself looks.
+    server: RefCell<Server>,
 }
 
 impl<'a> Region<'a> {
     /// Of the region of a mesh that does not run: `a` is the node that it has, `b` is a new one, `alone` is `b` without
     /// `[pair]`. The facility gets to know both.
-    fn of(mesh: &'a Mesh) -> Result<Self> {
+    fn of(mesh: &'a Mesh, servers: &Servers) -> Result<Self> {
         let dir = mesh.folder("regional:us");
         let first = table(&mesh.config("regional:us"))?;
         let mut other = first.clone();
@@ -222,7 +237,10 @@ impl<'a> Region<'a> {
         let both = Toml::Array(vec![url(&other), url(&own)]);
         uplink.context("uplink")?.insert("url".into(), both);
         write(&file, &edge)?;
-        let server = Server::at(&fs::read_to_string(dir.join("postgres.url"))?);
+        let url = dir.join("postgres.url");
+        let server = Server::at(&fs::read_to_string(&url)?);
+        fs::write(&url, server.or(&servers.standby.server)?.url())?;
+        let server = RefCell::new(server);
         Ok(Self { mesh, dir, server })
     }
 
@@ -415,25 +433,135 @@ impl<'a> Region<'a> {
         wait::until("the facility has the file", wait::PATIENCE, look).await
     }
 
-    /// While the other node writes: this one is paused for a while, then killed; then a process of the server is. The next
-    /// fault comes 10 s after the one before at the earliest, when that one is behind.
+    /// While the other node writes: this one is paused for a while, then killed. The next fault comes 10 s after the one
+    /// before at the earliest, when that one is behind.
     async fn outlives_other_faults(&self, waits: Node, measured: &Measured) -> Result<Node> {
         let begun = tokio::time::Instant::now();
+        measured.during("the node that waits is paused");
         waits.signal("STOP")?;
         tokio::time::sleep_until(begun + FAULTS / 2).await;
         waits.signal("CONT")?;
         self.is("b", WAITS).await?;
         self.go_on(measured).await?;
         tokio::time::sleep_until(begun + FAULTS).await;
+        measured.during("the node that waits is killed");
         waits.kill()?;
         let waits = self.start("b")?;
         self.is("b", WAITS).await?;
         self.go_on(measured).await?;
         tokio::time::sleep_until(begun + FAULTS * 2).await;
-        ensure!(engine::kill_postgres(self.mesh), "no process of the server");
-        self.go_on(measured).await?;
-        tokio::time::sleep_until(begun + FAULTS * 3).await;
         Ok(waits)
+    }
+
+    /// A process of the primary is killed, then the primary, and the standby is promoted; the old primary returns; it is made
+    /// a standby and takes over from the other one, which is paused.
+    async fn outlives_its_servers(
+        &self,
+        (nodes, sent): (&mut BTreeMap<&'static str, Node>, &mut Sent),
+        (ground, servers): (&Ground, Servers),
+        measured: &Measured,
+    ) -> Result<Running> {
+        let begun = tokio::time::Instant::now();
+        measured.during("a process of the primary is killed");
+        servers.primary.server.crash()?;
+        self.go_on(measured).await?;
+        tokio::time::sleep_until(begun + FAULTS).await;
+
+        measured.during("the primary is killed");
+        let killed = Instant::now();
+        let (old, promoted, took) = servers.kill_primary().await?;
+        self.looks_at(&promoted)?;
+        self.answered_since(measured, (killed, took)).await?;
+        sent.publish(self).await?;
+        tokio::time::sleep_until(begun + FAULTS * 2).await;
+
+        measured.during("the old primary is back");
+        let old = old.start().await?;
+        self.is_not_written_to(&old, nodes, sent).await?;
+        self.go_on(measured).await?;
+        let old = old.kill().await?;
+
+        measured.during("a standby is made");
+        let servers = ground.rebuild(promoted, &old).await?;
+        self.go_on(measured).await?;
+        measured.during("the primary is paused");
+        let paused = Instant::now();
+        let (old, promoted, took) = servers.pause_primary()?;
+        self.looks_at(&promoted)?;
+        self.answered_since(measured, (paused, took)).await?;
+        old.kill().await?;
+        measured.during("nothing");
+        Ok(promoted)
+    }
+
+    /// An old primary takes writes, and is given none: by who has seen the new one, and by a node that begins now.
+    async fn is_not_written_to(
+        &self,
+        old: &Running,
+        nodes: &mut BTreeMap<&'static str, Node>,
+        sent: &mut Sent,
+    ) -> Result<()> {
+        let own = old.server.with_database_of(&self.server.borrow())?;
+        let all = "SELECT count(*) FROM resource";
+        let before = own.run(&[all])?;
+        ensure!(own.run(&["SELECT pg_is_in_recovery()"])? == "f");
+        let waits = self.one_waits(nodes).await?;
+        nodes.remove(waits).context("no node")?.kill()?;
+        nodes.insert(waits, self.start(waits)?);
+        self.one_waits(nodes).await?;
+        sent.publish(self).await?;
+        ensure!(own.run(&[all])? == before, "written to the old one");
+        ensure!(self.lines(all)? != [before], "not written at all");
+        Ok(())
+    }
+
+    /// Waits until one node writes and the other one waits: which one that is. One that has lost its turn, and so has ended, is
+    /// started again.
+    async fn one_waits(&self, nodes: &mut BTreeMap<&'static str, Node>) -> Result<&'static str> {
+        let look = || {
+            for (name, node) in nodes.iter_mut() {
+                if let Ok(Some(_)) = node.ended()
+                    && let Ok(again) = self.start(name)
+                {
+                    *node = again;
+                }
+            }
+            async {
+                for (waits, writes) in [("b", "a"), ("a", "b")] {
+                    if self.is_now(waits, true).await.is_some() {
+                        return self.is_now(writes, false).await.map(|()| waits);
+                    }
+                }
+                None
+            }
+        };
+        wait::until("one of two nodes waits", wait::PATIENCE, look).await
+    }
+
+    /// Looks at another server from now on.
+    fn looks_at(&self, server: &Running) -> Result<()> {
+        let own = server.server.with_database_of(&self.server.borrow())?;
+        self.server.replace(own);
+        Ok(())
+    }
+
+    /// Waits until each client is answered right again after the standby was promoted, and prints when that was.
+    async fn answered_since(
+        &self,
+        measured: &Measured,
+        (failed, promoted): (Instant, Duration),
+    ) -> Result<()> {
+        let before = measured.right();
+        for (client, before) in before.into_iter().enumerate() {
+            let look = || async { (measured.right()[client] > before).then_some(()) };
+            wait::until("an answer", wait::PATIENCE, look).await?;
+        }
+        println!(
+            "{}: the standby is promoted after {promoted:?}, each client is answered right after {:?} at the latest",
+            measured.fault(),
+            failed.elapsed()
+        );
+        self.go_on(measured).await
     }
 
     /// The one that writes is killed, and then the one that took over is paused until it has ended: the one that writes then,
@@ -442,9 +570,10 @@ impl<'a> Region<'a> {
         &self,
         sent: &mut Sent,
         (a, b, facility): (Node, Node, Node),
-        (export, tokens): (&str, &Tokens),
+        (export, tokens, measured): (&str, &Tokens, &Measured),
     ) -> Result<(Node, Node)> {
         let edge = format!("edge:{FACILITY}");
+        measured.during("the node that writes is killed");
         let killed = Instant::now();
         a.kill()?;
         sent.publish(self).await?;
@@ -461,6 +590,7 @@ impl<'a> Region<'a> {
         facility.kill()?;
         let blob = self.takes_a_blob("b").await?;
         // The facility is started again, so that it need not find out first that nobody answers.
+        measured.during("the node that writes is paused");
         let paused = Instant::now();
         b.signal("STOP")?;
         let facility = Node::start(self.mesh, &edge, &[])?;
@@ -520,7 +650,7 @@ impl<'a> Region<'a> {
     }
 
     fn lines(&self, select: &str) -> Result<Vec<String>> {
-        let all = self.server.run(&[select])?;
+        let all = self.server.borrow().run(&[select])?;
         Ok(all.lines().map(str::to_owned).collect())
     }
 }

@@ -8,8 +8,9 @@ use super::{
 use anyhow::{Result, bail, ensure};
 use medmesh_tests::https::{Answer, Https, Session};
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -42,6 +43,17 @@ pub struct Measured {
     /// Right answers of each so far.
     right: Vec<Arc<AtomicU32>>,
     running: Vec<JoinHandle<Tally>>,
+    fault: Fault,
+}
+
+/// What is wrong now.
+#[derive(Clone)]
+struct Fault(Arc<Mutex<&'static str>>);
+
+impl Fault {
+    fn now(&self) -> &'static str {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What became of the requests of a client.
@@ -50,6 +62,8 @@ pub struct Tally {
     asks: Asks,
     asked: u32,
     right: u32,
+    /// Requests that were not answered right in time, by what was wrong when they were made.
+    missed: BTreeMap<&'static str, u32>,
     /// The longest time without a right answer, also at the end.
     longest: Duration,
 }
@@ -67,6 +81,7 @@ impl Measured {
         let stop = Arc::<AtomicBool>::default();
         let asks = [Asks::Read, Asks::Write, Asks::Devices];
         let right: Vec<Arc<AtomicU32>> = asks.iter().map(|_| Arc::default()).collect();
+        let fault = Fault(Arc::new(Mutex::new("nothing")));
         let run = |(asks, right): (Asks, &Arc<AtomicU32>)| {
             let client = Client {
                 https: https.clone(),
@@ -76,6 +91,7 @@ impl Measured {
                 nodes: nodes.clone(),
                 sessions: [None, None],
                 at: 0,
+                fault: fault.clone(),
             };
             tokio::spawn(client.run(stop.clone()))
         };
@@ -84,7 +100,18 @@ impl Measured {
             stop,
             right,
             running,
+            fault,
         }
+    }
+
+    /// Says what is wrong from now on.
+    pub fn during(&self, fault: &'static str) {
+        *self.fault.0.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// What was said last.
+    pub fn fault(&self) -> &'static str {
+        self.fault.now()
     }
 
     /// How often each was answered right so far.
@@ -99,12 +126,13 @@ impl Measured {
         for one in self.running {
             let tally = one.await?;
             println!(
-                "{:?}: {} of {} answered right within {IN_TIME:?}, {:.3} %; at most {:?} between two right answers",
+                "{:?}: {} of {} answered right within {IN_TIME:?}, {:.3} %; at most {:?} between two right answers; missed {:?}",
                 tally.asks,
                 tally.right,
                 tally.asked,
                 tally.share(),
-                tally.longest
+                tally.longest,
+                tally.missed
             );
             ensure!(tally.right > 0, "{tally:?}");
         }
@@ -120,6 +148,7 @@ struct Client {
     nodes: [String; 2],
     sessions: [Option<Session>; 2],
     at: usize,
+    fault: Fault,
 }
 
 impl Client {
@@ -128,11 +157,13 @@ impl Client {
             asks: self.asks,
             asked: 0,
             right: 0,
+            missed: BTreeMap::new(),
             longest: Duration::ZERO,
         };
         let mut last = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             tally.asked += 1;
+            let fault = self.fault.now();
             let in_time = timeout(IN_TIME, self.answered(tally.asked)).await;
             if in_time.is_ok() {
                 tally.right += 1;
@@ -140,6 +171,7 @@ impl Client {
                 tally.longest = tally.longest.max(last.elapsed());
                 last = Instant::now();
             } else {
+                *tally.missed.entry(fault).or_default() += 1;
                 self.sessions = [None, None];
             }
             tokio::time::sleep(BETWEEN).await;
