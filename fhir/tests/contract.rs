@@ -96,9 +96,9 @@ fn linear(
 /// What is asked of the database of a connection string.
 type Case = fn(String) -> BoxFuture<'static, Result<(), Failed>>;
 
-/// Of what the nodes of one region share.
-fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
-    let cases: [(&str, Case); 17] = [
+/// Of what the nodes of one region share, and of the servers of its PostgreSQL.
+fn cases_of_pairs() -> [(&'static str, Case); 17] {
+    [
         ("of_two_nodes_one_writes", |url| {
             Box::pin(pair::of_two_nodes_one_writes(url))
         }),
@@ -161,7 +161,10 @@ fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
         ("a_server_that_is_named_and_away_is_passed_over", |url| {
             Box::pin(pair::a_server_that_is_named_and_away_is_passed_over(url))
         }),
-    ];
+    ]
+}
+
+fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
     let trial = |(number, (name, case)): (usize, (&str, Case))| {
         let test = move || {
             runtime()?.block_on(async {
@@ -172,7 +175,11 @@ fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
         };
         Trial::test(format!("pair::postgres::{name}"), test).with_ignored_flag(!asked_for)
     };
-    cases.into_iter().enumerate().map(trial).collect()
+    cases_of_pairs()
+        .into_iter()
+        .enumerate()
+        .map(trial)
+        .collect()
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
