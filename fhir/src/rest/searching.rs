@@ -119,20 +119,15 @@ fn read(
     pairs: Pairs,
     headers: &HeaderMap,
 ) -> Result<(Search, query::Search), Failure> {
-    let (mut own, others): (Pairs, Pairs) = pairs
+    let (own, others): (Pairs, Pairs) = pairs
         .into_iter()
         .partition(|(name, _)| readings::has_column(name));
     let context = Context {
         now: (api.now)(),
         base: api.bases(),
     };
-    // A place, without the proof that it was given for this very search.
-    let mut given = None;
-    if let Some((_, cursor)) = own.iter_mut().find(|(name, _)| name == "_cursor") {
-        let (text, _) = cursor.rsplit_once('.').ok_or_else(Failure::cursor)?;
-        let text = text.to_owned();
-        given = Some(std::mem::replace(cursor, text));
-    }
+    // A place is read last: it is good for this very search alone.
+    let (given, own): (Pairs, Pairs) = own.into_iter().partition(|(name, _)| name == "_cursor");
     let mut search = search::parse(kind, &own, context).map_err(|error| Failure::search(&error))?;
     search.query.written = Some(written(api, &own)?);
     search.path = root.path();
@@ -141,9 +136,12 @@ fn read(
     }
     let more = finding::read(api, Some(kind), &others, finding::handling(headers))?;
     search.used.extend(more.used.iter().cloned());
-    if let Some(given) = given {
+    for (_, given) in given {
         let own = bundle::request(&search, None, &api.seal);
-        place::proved(&api.seal, &own, &given).ok_or_else(Failure::cursor)?;
+        let text = place::proved(&api.seal, &own, &given).ok_or_else(Failure::cursor)?;
+        let cursor = Cursor::of_text(&text);
+        let cursor = cursor.filter(|cursor| cursor.key() == search.query.sort.key);
+        search.cursor = Some(cursor.ok_or_else(Failure::cursor)?);
     }
     Ok((search, more))
 }
