@@ -64,7 +64,10 @@ pub(super) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub(super) fn of(form: &'a [(String, String)]) -> Result<Self, Refused> {
-        if form.iter().any(|(key, _)| key == "client_secret") {
+        // A parameter without a value is none (RFC 6749 §3.2).
+        let is_secret =
+            |(key, value): &(String, String)| key == "client_secret" && !value.is_empty();
+        if form.iter().any(is_secret) {
             return Err(ONE_PROOF);
         }
         if one(form, "grant_type")? != "client_credentials" {

@@ -472,6 +472,7 @@ async fn a_token_is_asked_for_by_a_form_that_can_be_read_and_one_proof() {
     let good = form(&world.sign(&claims()), "system%2F*.rs+mesh%2Fdevices.r");
     let garbage = form("a.b.c", "%ff");
     let secret = format!("{good}&client_secret=x");
+    let no_secret = format!("{good}&client_secret=");
     let long = "a".repeat(3 << 20);
     for (kind, proof, body, status, error) in [
         ("text/plain", None, &good, 400, "invalid_request"),
@@ -482,7 +483,7 @@ async fn a_token_is_asked_for_by_a_form_that_can_be_read_and_one_proof() {
         (
             "Application/X-WWW-Form-Urlencoded; charset=UTF-8",
             None,
-            &good,
+            &no_secret,
             200,
             "",
         ),
