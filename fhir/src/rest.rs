@@ -215,11 +215,13 @@ pub trait Authorize: Send + Sync + 'static {
     }
 
     /// Counts requests of a client against what it may ask in a time; nobody has to wait unless this is said otherwise.
+    /// `within` are the entries of one that was counted itself: none need be left for them, or who has waited as long as was
+    /// said would wait again.
     ///
     /// # Errors
     /// [`TooOften`], which becomes 429; then none of them is served.
-    fn spend(&self, headers: &HeaderMap, requests: u32) -> Result<(), TooOften> {
-        let _ = (headers, requests);
+    fn spend(&self, headers: &HeaderMap, requests: u32, within: bool) -> Result<(), TooOften> {
+        let _ = (headers, requests, within);
         Ok(())
     }
 

@@ -76,14 +76,17 @@ impl Authorize for Bearer {
         }
     }
 
-    fn spend(&self, headers: &HeaderMap, requests: u32) -> Result<(), TooOften> {
+    fn spend(&self, headers: &HeaderMap, requests: u32, within: bool) -> Result<(), TooOften> {
         match self
             .rates
             .is_bounded()
             .then(|| self.verifier.client(headers))
             .flatten()
         {
-            Some(client) => self.rates.take(&client, requests, Instant::now()),
+            Some(client) => {
+                let asked = (requests, within);
+                self.rates.take(&client, asked, Instant::now())
+            }
             // It is turned away as what it is.
             None => Ok(()),
         }

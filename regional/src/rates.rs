@@ -83,11 +83,17 @@ impl Rates {
         self.0.is_some()
     }
 
-    /// Takes so many requests out of the bucket of a client, if there is one left in it.
+    /// Takes so many requests out of the bucket of a client, if there is one left in it; of requests within one that was taken
+    /// itself, if nothing is owed.
     ///
     /// # Errors
     /// [`TooOften`]; then nothing is taken.
-    pub fn take(&self, client: &Arc<str>, requests: u32, now: Instant) -> Result<(), TooOften> {
+    pub fn take(
+        &self,
+        client: &Arc<str>,
+        (requests, within): (u32, bool),
+        now: Instant,
+    ) -> Result<(), TooOften> {
         let Some(buckets) = &self.0 else {
             return Ok(());
         };
@@ -102,7 +108,8 @@ impl Rates {
         let since = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.left = since.mul_add(rate, bucket.left).min(most);
         bucket.at = now;
-        if bucket.left >= 1.0 {
+        let needed = if within { 0.0 } else { 1.0 };
+        if bucket.left >= needed {
             bucket.left -= f64::from(requests);
             return Ok(());
         }
@@ -149,8 +156,25 @@ mod tests {
             (&one, 1, 10_000, wait(1_500)),
             (&one, 1, 11_500, Ok(())),
         ] {
-            let taken = rates.take(client, requests, at(ms));
+            let taken = rates.take(client, (requests, false), at(ms));
             assert_eq!(taken, expected, "{client} {requests} at {ms} ms");
+        }
+    }
+
+    #[test]
+    fn who_has_waited_as_long_as_was_said_sends_a_bundle_although_no_more_than_that_is_left() {
+        let rates = Rates::new(Some(config(2, Some(1))));
+        let client: Arc<str> = "one".into();
+        let begin = Instant::now();
+        for (ms, is_taken) in [(0, true), (2_500, false), (3_000, true)] {
+            let now = begin + Duration::from_millis(ms);
+            let door = rates.take(&client, (1, false), now);
+            assert_eq!(door.is_ok(), is_taken, "{ms} ms");
+            // Its five entries are owed then: another Bundle that was let in at once with it would wait.
+            if is_taken {
+                assert_eq!(rates.take(&client, (5, true), now), Ok(()), "{ms} ms");
+                assert!(rates.take(&client, (5, true), now).is_err(), "{ms} ms");
+            }
         }
     }
 
@@ -158,7 +182,7 @@ mod tests {
     fn nobody_waits_where_nothing_is_configured_and_numbers_out_of_range_are_named() {
         let (rates, client) = (Rates::default(), "one".into());
         let now = Instant::now();
-        assert!((0..100_000).all(|_| rates.take(&client, 1, now).is_ok()));
+        assert!((0..100_000).all(|_| rates.take(&client, (1, false), now).is_ok()));
         let keys = |config: RateConfig| {
             let problems = config.problems();
             problems

@@ -35,7 +35,7 @@ impl TooOften {
 
 /// Serves a request of who has not asked too often.
 pub async fn throttle(State(api): State<Arc<FhirApi>>, request: Request, next: Next) -> Response {
-    match api.authorize.spend(request.headers(), 1) {
+    match api.authorize.spend(request.headers(), 1, false) {
         Ok(()) => next.run(request).await,
         Err(too_often) => too_often.answer(),
     }

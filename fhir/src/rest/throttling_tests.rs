@@ -21,7 +21,7 @@ impl Authorize for Left {
         ByName.known(headers)
     }
 
-    fn spend(&self, _: &HeaderMap, requests: u32) -> Result<(), TooOften> {
+    fn spend(&self, _: &HeaderMap, requests: u32, _: bool) -> Result<(), TooOften> {
         let take = |left: u32| left.checked_sub(requests);
         let taken = self
             .0

@@ -31,7 +31,7 @@ pub async fn bundle(api: Api, pairs: InUrl, headers: HeaderMap, body: InBody) ->
     let text = resource_in(&headers, body)?;
     let (sort, entries) = bundled::read(&text, api.bases())?;
     let requests = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-    if let Err(too_often) = api.authorize.spend(&headers, requests) {
+    if let Err(too_often) = api.authorize.spend(&headers, requests, true) {
         return Ok(too_often.answer());
     }
     let (kind, answers) = match sort {
