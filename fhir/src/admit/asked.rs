@@ -1,6 +1,7 @@
 //! May a condition of a search be kept here? A Subscription keeps its filters, so that what they look for is judged as what is
 //! stored is: by the values, since a name or a number that is looked for is one that somebody knows.
 use super::{Holding, IDENTIFIERS, SYSTEMS, is_below, is_code, is_known_uri, is_random, is_uuid};
+use crate::audit;
 use crate::query::{DateMatch, Filter, Match, Param, ReferenceMatch, TokenMatch, UriMatch};
 
 const TEXT: &str = "text is not kept here, so that nothing is looked for by it";
@@ -96,7 +97,9 @@ fn of_identifier(token: &TokenMatch) -> Option<&'static str> {
             says_nothing(value.strip_prefix("urn:uuid:").unwrap_or(value))
         }
         TokenMatch::Coded(system, value) => {
-            is_drawn(system, value) || (is_system(system) && says_nothing(value))
+            is_drawn(system, value)
+                || (is_system(system) && says_nothing(value))
+                || is_of_log(system, value)
         }
         TokenMatch::System(_) => true,
         TokenMatch::Text(_) | TokenMatch::OfType { .. } => false,
@@ -121,6 +124,12 @@ fn is_drawn(system: &str, value: &str) -> bool {
         || (IDENTIFIERS.contains(&system) && is_random(value))
 }
 
+/// The digest that AuditEvents have of what was asked for, by which `entity` looks for it too.
+fn is_of_log(system: &str, value: &str) -> bool {
+    let is_digest = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    system == audit::REQUEST && is_digest
+}
+
 /// An id of the mesh, or a UUID.
 fn says_nothing(id: &str) -> bool {
     let id = id.strip_prefix("log-").unwrap_or(id);
@@ -133,6 +142,7 @@ mod tests {
     use super::*;
     use crate::bases::Bases;
     use crate::query::{Context, Handling, parse_conditions};
+    use crate::store::ResourceType;
 
     const REGION: Holding = Holding::Pseudonymous { year: 2000 };
     const UUID: &str = "11111111-2222-4333-8444-555555555555";
@@ -183,6 +193,17 @@ mod tests {
             let problem = REGION.refuses_condition(&asked(kind, name, value));
             assert_eq!(problem, None, "{kind}?{name}={value}");
         }
+    }
+
+    #[test]
+    fn what_was_asked_for_of_somebody_is_looked_for_by_its_digest_too() {
+        let mut filter = asked("AuditEvent", "entity", &format!("Patient/{UUID}"));
+        let kind = ResourceType::parse("AuditEvent");
+        audit::understand((std::slice::from_mut(&mut filter), &mut []), kind, true);
+        assert_eq!(REGION.refuses_condition(&filter), None);
+        let named = format!("{}|lovelace", audit::REQUEST);
+        let filter = asked("AuditEvent", "entity:identifier", &named);
+        assert_eq!(REGION.refuses_condition(&filter), Some(NUMBER));
     }
 
     #[test]
