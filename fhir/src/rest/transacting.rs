@@ -199,6 +199,7 @@ async fn answered(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::PATCH, [_, _]) => routes::patch_one(api, segments, pairs, own, Ok(body)).await,
         (&Method::DELETE, [_]) => routes::remove_found(api, segments, pairs, own).await,
         (&Method::DELETE, [_, _]) => routes::remove(api, segments, pairs, own).await,
+        (&Method::POST, ["$validate"]) => validating::validate_any(api, pairs, own, Ok(body)).await,
         (&Method::POST, [_, "$validate"]) => {
             validating::validate_type(api, segments, pairs, own, Ok(body)).await
         }
