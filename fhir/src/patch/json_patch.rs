@@ -7,6 +7,7 @@ use crate::{
     fhirpath::Decimal,
     json::{Json, Object},
 };
+use std::cmp::Reverse;
 
 pub fn apply<'a>(mut resource: Json<'a>, patch: &Json<'a>) -> Result<Json<'a>, PatchError> {
     let Json::List(operations) = patch else {
@@ -27,23 +28,37 @@ pub fn apply<'a>(mut resource: Json<'a>, patch: &Json<'a>) -> Result<Json<'a>, P
         };
         one(&mut resource, at, operation)?;
     }
-    for operation in operations.iter().filter_map(Json::object) {
-        drop_emptied(&mut resource, operation);
+    let taken = operations.iter().filter_map(Json::object);
+    let mut taken: Vec<Pointer> = taken.filter_map(taken_from).collect();
+    // The last elements of a list first: those before them stay where they are.
+    taken.sort_by_cached_key(|place| Reverse(steps_of(place)));
+    for place in taken {
+        drop_emptied(&mut resource, place);
     }
     Ok(resource)
 }
 
-/// Takes away what an operation took the last element from, if nothing was put there since: in FHIR what has no elements is
-/// not there (FHIR R4 json.html: no list and no object is empty).
-fn drop_emptied(resource: &mut Json<'_>, operation: &Object<'_>) {
+/// From where an operation takes something.
+fn taken_from(operation: &Object<'_>) -> Option<Pointer> {
     let from = match operation.text("op") {
         Some("remove") => operation.text("path"),
         Some("move") => operation.text("from"),
         _ => None,
     };
-    let Some(mut place) = from.and_then(Pointer::parse) else {
-        return;
-    };
+    from.and_then(Pointer::parse)
+}
+
+/// The steps of a place, of which those into a list go by their number.
+fn steps_of(place: &Pointer) -> Vec<(Option<usize>, String)> {
+    let steps = place.0.iter();
+    steps
+        .map(|step| (step.parse().ok(), step.clone()))
+        .collect()
+}
+
+/// Takes away what an operation took the last element from, if nothing was put there since: in FHIR what has no elements is
+/// not there (FHIR R4 json.html: no list and no object is empty).
+fn drop_emptied(resource: &mut Json<'_>, mut place: Pointer) {
     while place.0.pop().is_some() && !place.0.is_empty() {
         let is_empty = match pointer::get(resource, &place) {
             Some(Json::List(list)) => list.is_empty(),

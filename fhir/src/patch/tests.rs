@@ -81,6 +81,14 @@ fn what_a_json_patch_leaves_empty_is_taken_away_when_all_is_done() {
     ] {
         assert_eq!(json_patch(CONTACT, patch).unwrap(), expected, "{patch}");
     }
+    // Of several that are emptied none is passed over, in whichever order.
+    let several = r#"{"resourceType":"Patient","id":"p","contact":[{"name":{"text":"a"}},{"gender":"male"},{"name":{"text":"b"}},{"name":{"text":"c"}}]}"#;
+    let remove = |at: u8| format!(r#"{{"op":"remove","path":"/contact/{at}/name"}}"#);
+    let left = r#"{"resourceType":"Patient","id":"p","contact":[{"gender":"male"}]}"#;
+    for order in [[0, 2, 3], [3, 2, 0], [2, 0, 3]] {
+        let patch = format!("[{}]", order.map(remove).join(","));
+        assert_eq!(json_patch(several, &patch).unwrap(), left, "{patch}");
+    }
 }
 
 #[test]

@@ -100,8 +100,10 @@ pub async fn alone(
     entry: Entry,
     left: &mut usize,
 ) -> Result<Answered, Failure> {
-    // By POST, what lies below a type is an operation, which reads too.
-    let is_operation = entry.method == Method::POST && entry.path.len() > 1;
+    // By POST, what is not created at a type is an operation or a search, which reads too, be it at the base or below.
+    let is_type = |one: &String| !one.starts_with(['_', '$']);
+    let creates = entry.path.len() == 1 && entry.path.iter().all(is_type);
+    let is_operation = entry.method == Method::POST && !creates;
     let reads = is_operation || matches!(entry.method, Method::GET | Method::HEAD);
     let asked = match reads && *left == 0 {
         true => Err(Failure::too_much_at_once()),
@@ -197,6 +199,7 @@ async fn answered(api: &Api, headers: &HeaderMap, entry: Entry) -> Answer {
         (&Method::PATCH, [_, _]) => routes::patch_one(api, segments, pairs, own, Ok(body)).await,
         (&Method::DELETE, [_]) => routes::remove_found(api, segments, pairs, own).await,
         (&Method::DELETE, [_, _]) => routes::remove(api, segments, pairs, own).await,
+        (&Method::POST, ["$validate"]) => validating::validate_any(api, pairs, own, Ok(body)).await,
         (&Method::POST, [_, "$validate"]) => {
             validating::validate_type(api, segments, pairs, own, Ok(body)).await
         }

@@ -221,3 +221,22 @@ async fn with_a_mode_it_is_judged_as_the_write_would_be_and_nothing_is_written()
     let read = api.get(&format!("/fhir/{reference}")).await;
     assert_eq!(read.headers[header::ETAG], "W/\"1\"");
 }
+
+#[tokio::test]
+async fn an_entry_of_a_batch_is_judged_at_the_base_too() {
+    let api = fixture().await;
+    let ask = |status: &str| {
+        let goal = json!({
+            "resourceType": "Goal", "lifecycleStatus": status, "description": {"text": "a"},
+            "subject": {"reference": "Patient/a"},
+        });
+        json!({"resource": goal, "request": {"method": "POST", "url": "$validate"}})
+    };
+    let entries = json!([ask("active"), ask("gone")]);
+    let reply = api.bundle("batch", &entries).await.json();
+    for (at, code) in [(0, "informational"), (1, "code-invalid")] {
+        let entry = &reply["entry"][at];
+        assert_eq!(entry["response"]["status"], "200 OK", "{reply}");
+        assert_eq!(entry["resource"]["issue"][0]["code"], code, "{reply}");
+    }
+}

@@ -546,6 +546,8 @@ async fn a_batch_reads_no_more_than_is_held_at_once_whether_by_get_or_by_an_oper
         entry("POST", &format!("{patient}/$everything")),
         entry("POST", &format!("{patient}/$meta")),
         entry("POST", "Observation/$lastn"),
+        entry("POST", "Observation/_search"),
+        entry("POST", "_search?_type=Patient"),
     ];
     entries.extend(operations.clone());
     let reply = api.bundle("batch", &json!(entries)).await.json();
