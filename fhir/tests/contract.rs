@@ -97,7 +97,7 @@ fn linear(
 type Case = fn(String) -> BoxFuture<'static, Result<(), Failed>>;
 
 /// Of what the nodes of one region share, and of the servers of its PostgreSQL.
-fn cases_of_pairs() -> [(&'static str, Case); 17] {
+fn cases_of_pairs() -> [(&'static str, Case); 18] {
     [
         ("of_two_nodes_one_writes", |url| {
             Box::pin(pair::of_two_nodes_one_writes(url))
@@ -134,6 +134,9 @@ fn cases_of_pairs() -> [(&'static str, Case); 17] {
         }),
         ("a_lease_lapses_by_the_clock_of_the_database", |url| {
             Box::pin(pair::a_lease_lapses_by_the_clock_of_the_database(url))
+        }),
+        ("a_renewal_that_is_not_answered_has_failed", |url| {
+            Box::pin(pair::a_renewal_that_is_not_answered_has_failed(url))
         }),
         ("a_reader_has_one_axis_at_all_servers", |url| {
             Box::pin(pair::a_reader_has_one_axis_at_all_servers(url))

@@ -13,7 +13,7 @@ use crate::store::{Kind, StoreError};
 use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt as _;
 use std::{io, pin::pin, time::Duration};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 use tokio_postgres::{IsolationLevel, types::ToSql};
 
 mod chunks;
@@ -24,6 +24,9 @@ pub use rows::Waiting;
 
 /// How long a lease holds without being renewed.
 pub const LEASE: Duration = Duration::from_secs(5);
+/// How long a statement about the lease is waited for. The server ends the wait for a lock before, but none for a standby that
+/// follows another server by now.
+const ANSWERED: Duration = Duration::from_secs(12);
 /// The version of these tables. It only goes forward.
 const VERSION: i64 = 1;
 /// Connections at once: that of the lease, one for each file that is put, one each for audit rows and for chunks, and one for
@@ -176,7 +179,12 @@ impl Pair {
             None => self.client(op).await?,
         };
         let sql = sql.replace("BEGAN", BEGAN);
-        let rows = client.query(sql.as_str(), params).await;
+        let answered = timeout(ANSWERED, client.query(sql.as_str(), params)).await;
+        let Ok(rows) = answered else {
+            // The next one begins on another connection.
+            drop(Object::take(client));
+            return Err(StoreError::new(Kind::Unavailable, op));
+        };
         *held = Some(client);
         let rows = rows.map_err(|error| failed(op, &error))?;
         Ok(rows.first().map(|row| row.get(0)))

@@ -3,7 +3,8 @@
 //!
 //! A primary that returns after another server was promoted still takes writes, and knows nothing of it. PostgreSQL begins a
 //! new timeline with each promotion: a server on an older one than was seen is not worked with, and what is connected to it is
-//! ended. All are asked before one is chosen, so that a node that has seen nothing yet chooses the newest. Where the old
+//! ended; so it is with two that were both promoted to one timeline, until one of them is stopped.
+//! All are asked before one is chosen, so that a node that has seen nothing yet chooses the newest. Where the old
 //! primary is all that such a node reaches, it is that server's commits that are not answered: they wait for a standby
 //! (`synchronous_standby_names`), which has followed another server since.
 use deadpool_postgres::Connect;
@@ -66,6 +67,8 @@ struct Known {
     system: Option<i64>,
     /// The newest on which a server took writes.
     timeline: i32,
+    /// Since when the one that is worked with runs.
+    since: i64,
     /// The one that is worked with.
     current: Option<usize>,
 }
@@ -104,6 +107,7 @@ impl Known {
         *self = Self {
             system: Some(chosen.system),
             timeline: chosen.timeline,
+            since: chosen.since,
             current: Some(at),
         };
         Ok(at)
@@ -115,10 +119,14 @@ impl Known {
         if is_current && !self.admits(said) {
             return self.current.take();
         }
-        if !self.admits(said) || self.system.is_none() || said.timeline == self.timeline {
+        if !self.admits(said) || self.system.is_none() {
             return None;
         }
-        self.timeline = said.timeline;
+        if !is_current && said.timeline == self.timeline {
+            // Both were promoted. Two names of one server that has just begun anew are found to be one by the next choice.
+            return self.current.take_if(|_| said.since != self.since);
+        }
+        (self.timeline, self.since) = (said.timeline, said.since);
         let before = self.current.replace(at);
         before.filter(|_| !is_current)
     }
@@ -339,7 +347,7 @@ impl Servers {
                     "this PostgreSQL is worked with"
                 );
             }
-            None => tracing::warn!("the PostgreSQL that was worked with takes no writes any more"),
+            None => tracing::warn!("the PostgreSQL that was worked with is left"),
         }
     }
 
@@ -544,6 +552,36 @@ mod tests {
         }
         let same = [(1, primary(2)), (0, primary(2))];
         assert_eq!(Known::default().choose(&same), Ok(0));
+    }
+
+    #[test]
+    fn the_one_in_use_is_left_once_another_was_promoted_to_its_timeline_too() {
+        let anew = Said {
+            since: 60,
+            ..primary(2)
+        };
+        let twin = Said {
+            since: 70,
+            ..primary(2)
+        };
+        let mut known = Known::default();
+        assert_eq!(known.choose(&[(0, primary(2)), (1, STANDBY)]), Ok(0));
+        // Another name of it, also when it has begun anew.
+        assert_eq!(known.learn(1, &primary(2)), None);
+        assert_eq!(known.learn(0, &anew), None);
+        assert_eq!(known.learn(1, &anew), None);
+        assert_eq!(known.current, Some(0));
+        assert_eq!(known.learn(1, &twin), Some(0));
+        assert_eq!(known.current, None);
+        for (at, said) in [(0, anew), (1, twin)] {
+            assert_eq!(known.learn(at, &said), None);
+            assert_eq!(known.current, None);
+        }
+        let both = [(0, anew), (1, twin)];
+        assert_eq!(known.choose(&both), Err(Unchosen::Several));
+        // And a third one that was promoted after them is worked with.
+        assert_eq!(known.learn(2, &primary(3)), None);
+        assert_eq!(known.current, Some(2));
     }
 
     #[test]

@@ -521,6 +521,27 @@ pub async fn a_lease_lapses_by_the_clock_of_the_database(url: String) -> Result<
     )
 }
 
+/// A clock that takes its time.
+const SLOW: &str = "CREATE TABLE slow(seconds FLOAT8); INSERT INTO slow VALUES (0); \
+     CREATE FUNCTION clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE plpgsql AS \
+     $$ BEGIN PERFORM pg_sleep(seconds) FROM slow; RETURN pg_catalog.clock_timestamp(); END $$";
+
+/// A commit that waits for a standby which follows another server is answered never: whoever renews by it has to go on. The
+/// server would answer this one in time.
+pub async fn a_renewal_that_is_not_answered_has_failed(url: String) -> Result<(), Failed> {
+    let own = before_the_servers(&url);
+    let sql = client(&own).await?;
+    sql.batch_execute(SLOW).await?;
+    let node = pair(&own).await?;
+    let number = node.take("a", "a").await?.ok_or("refused")?;
+    sql.batch_execute("UPDATE slow SET seconds = 18").await?;
+    let renewed = node.renew(number).await;
+    let failed = renewed.is_err_and(|error| error.kind == Kind::Unavailable);
+    check("not waited for", failed)?;
+    sql.batch_execute("UPDATE slow SET seconds = 0").await?;
+    check("on another connection", node.renew(number).await?)
+}
+
 /// The bytes of a file, as they are read together.
 fn shown(chunks: &KeptChunks, file: &str) -> io::Result<Option<Vec<u8>>> {
     let mut all = Vec::new();

@@ -98,6 +98,9 @@ pub fn violations(plan: &Value, region: &str, lawful: &BTreeSet<String>) -> Vec<
         ));
     }
     let global = plan["variables"]["global"]["value"]["region"].as_str();
+    let regions = &plan["variables"]["regions"]["value"];
+    let networks = lawful.iter().map(|name| &regions[name]["cidr"]);
+    let networks: Vec<&str> = networks.filter_map(Value::as_str).collect();
     let changes = plan["resource_changes"].as_array().into_iter().flatten();
     let managed: Vec<&Value> = changes
         .filter(|change| change["mode"] == "managed")
@@ -113,6 +116,7 @@ pub fn violations(plan: &Value, region: &str, lawful: &BTreeSet<String>) -> Vec<
             region,
             global: global.unwrap_or_default(),
             lawful,
+            networks: &networks,
         };
         let address = change["address"].as_str().unwrap_or_default();
         found.extend(
@@ -153,6 +157,8 @@ struct Resource<'a> {
     /// Where the global node stands.
     global: &'a str,
     lawful: &'a BTreeSet<String>,
+    /// Of the regions where the law applies.
+    networks: &'a [&'a str],
 }
 
 impl Resource<'_> {
@@ -218,7 +224,7 @@ impl Resource<'_> {
                     || principals.iter().any(|one| one.contains('*'))
             }
             "aws_vpc_peering_connection" => !self.lawful.contains(text("peer_region")),
-            "aws_route" => ["0.0.0.0/0", ""].contains(&text("destination_cidr_block")),
+            "aws_route" => !self.networks.contains(&text("destination_cidr_block")),
             _ => false,
         };
         let what = "leads to a network that is neither its pair's nor the global node's";
@@ -308,7 +314,11 @@ mod tests {
 
     fn plan(kind: &str, after: Value, unknown: Value) -> Value {
         json!({
-            "variables": {"region": {"value": "eu-central-1"}, "global": {"value": {"region": "eu-west-1"}}},
+            "variables": {
+                "region": {"value": "eu-central-1"},
+                "global": {"value": {"region": "eu-west-1"}},
+                "regions": {"value": {"eu-west-1": {"cidr": "10.21.0.0/16"}, "us-east-1": {"cidr": "10.30.0.0/16"}}},
+            },
             "configuration": {"provider_config": {"aws": {"expressions": {"region": {"references": ["var.region"]}}}}},
             "resource_changes": [
                 {"address": "a", "mode": "managed", "type": kind, "change": {"after": after, "after_unknown": unknown}},
@@ -467,7 +477,10 @@ mod tests {
             )
         };
         assert!(route("10.21.0.0/16").is_empty());
-        assert_eq!(route("0.0.0.0/0").len(), 1);
+        // Half of the internet, another law's region, and one of the other protocol.
+        for to in ["0.0.0.0/0", "0.0.0.0/1", "10.30.0.0/16", ""] {
+            assert_eq!(route(to).len(), 1, "{to}");
+        }
     }
 
     #[test]

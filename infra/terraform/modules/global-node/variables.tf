@@ -76,7 +76,7 @@ variable "image_id" {
 variable "instance_type" {
   description = "Type of the machine."
   type        = string
-  default     = "m7g.large"
+  default     = "m7i.large"
   nullable    = false
 }
 

@@ -31,4 +31,9 @@ variable "global_account_id" {
     condition     = can(regex("^[0-9]{12}$", var.global_account_id))
     error_message = "global_account_id has 12 digits."
   }
+  # guard: links-to-no-jurisdiction
+  validation {
+    condition     = !contains(values(var.jurisdictions)[*].account_id, var.global_account_id)
+    error_message = "RESIDENCY: global_account_id is the account of a jurisdiction, to which every other one's networks could be linked: ${var.global_account_id}."
+  }
 }

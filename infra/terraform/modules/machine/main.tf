@@ -164,6 +164,9 @@ resource "aws_iam_role_policy" "this" {
     Statement = concat([for one in var.metrics[*] : { Effect = "Allow", Action = ["aps:RemoteWrite"], Resource = [one.arn] }], [
       { Effect = "Allow", Action = ["ec2:AttachVolume"], Resource = [aws_ebs_volume.this.arn] },
       { Effect = "Allow", Action = ["ec2:AttachVolume"], Resource = ["arn:aws:ec2:${var.region}:${var.account_id}:instance/*"], Condition = { StringEquals = { "aws:ResourceTag/node" = var.name } } },
+      # Whoever attaches an encrypted disk has to be allowed its key (Amazon EBS User Guide, Requirements for encryption).
+      { Effect = "Allow", Action = ["kms:CreateGrant"], Resource = [var.key_arn], Condition = { Bool = { "kms:GrantIsForAWSResource" = "true" }, StringEquals = { "kms:ViaService" = "ec2.${var.region}.amazonaws.com" } } },
+      { Effect = "Allow", Action = ["kms:Decrypt", "kms:DescribeKey"], Resource = [var.key_arn], Condition = { StringEquals = { "kms:ViaService" = "ec2.${var.region}.amazonaws.com" } } },
       { Effect = "Allow", Action = ["logs:CreateLogStream", "logs:PutLogEvents"], Resource = ["arn:aws:logs:${var.region}:${var.account_id}:log-group:/medmesh/*"] },
     ])
   })

@@ -59,4 +59,10 @@ resource "aws_instance" "scylla" {
     volume_type = "gp3"
     volume_size = 50
   }
+
+  # What a machine keeps lies on disks of its own, which are empty once it was stopped, and a change of any of these stops or
+  # replaces all three at once: they come to a machine when a person replaces it (README.md).
+  lifecycle {
+    ignore_changes = [ami, instance_type, user_data]
+  }
 }

@@ -68,7 +68,7 @@ variable "zones" {
 }
 
 variable "image_id" {
-  description = "The machine image, as in the module machine; that of ScyllaDB's machines has ScyllaDB too."
+  description = "The machine image, as in the module machine; that of ScyllaDB's machines has ScyllaDB too. It is for the processor of both types in sizes."
   type        = string
   nullable    = false
 }
@@ -129,7 +129,7 @@ variable "clients" {
 variable "sizes" {
   description = "Sizes: instance types of a node, PostgreSQL, Kafka and ScyllaDB; gigabytes of each node's disk and of each Kafka broker's."
   type = object({
-    node       = optional(string, "m7g.large")
+    node       = optional(string, "m7i.large")
     postgres   = optional(string, "db.r7g.large")
     kafka      = optional(string, "kafka.m7g.large")
     scylla     = optional(string, "i4i.large")

@@ -95,7 +95,7 @@ variable "clients" {
 variable "sizes" {
   description = "As in the module region."
   type = object({
-    node       = optional(string, "m7g.large")
+    node       = optional(string, "m7i.large")
     postgres   = optional(string, "db.r7g.large")
     kafka      = optional(string, "kafka.m7g.large")
     scylla     = optional(string, "i4i.large")

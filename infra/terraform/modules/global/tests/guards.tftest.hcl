@@ -20,3 +20,11 @@ run "refuses_no_region_of_two_laws" {
   }
   expect_failures = [var.jurisdictions]
 }
+
+run "refuses_links_to_no_jurisdiction" {
+  command = plan
+  variables {
+    global_account_id = "111111111111"
+  }
+  expect_failures = [var.global_account_id]
+}

@@ -55,6 +55,10 @@ run "the_node_starts_only_where_the_disk_that_outlives_its_machine_is_mounted" {
     condition     = jsondecode(aws_iam_role_policy.this.policy).Statement[0].Resource == ["arn:aws:ec2:eu-central-1:222222222222:volume/vol-0123"]
     error_message = "it may take its own disk and no other"
   }
+  assert {
+    condition     = [for one in jsondecode(aws_iam_role_policy.this.policy).Statement : [one.Resource, one.Condition.StringEquals["kms:ViaService"]] if contains(one.Action, "kms:CreateGrant")] == [[[var.key_arn], "ec2.eu-central-1.amazonaws.com"]]
+    error_message = "and have it opened with its key, for nothing but a disk"
+  }
 }
 
 run "the_machine_is_given_the_configuration_and_what_tells_the_balancer" {
