@@ -401,10 +401,11 @@ fn a_facility_takes_what_is_r4_and_an_id_of_the_mesh_is_nobody_elses() {
             "a1111111-2222-4333-8444-555555555555",
             true,
         ),
+        // Longer than any name of a device.
         (
             ResourceType::Device,
             "a1111111-2222-1333-8444-555555555555",
-            false,
+            true,
         ),
     ] {
         assert_eq!(Holding::Identified.takes_id(kind, id), taken, "{id}");

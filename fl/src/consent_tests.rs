@@ -134,7 +134,7 @@ fn each_thing_that_is_not_allowed_is_named() {
     ];
     assert!(matches!(
         &said(&few, EU, 2.0, 50)[..],
-        [Objection::Plan(why)] if why.starts_with("evaluation.test_share: 3 sites x 3 of 11 records")
+        [Objection::Plan(why)] if why.starts_with("evaluation.test_share: 3 sites (`aggregation.quorum`) x 3 of 11 records")
     ));
     let none = "privacy = { unit = \"none\" }";
     let line = "privacy = { unit = \"record\", epsilon = 2.0, delta = 1e-4, clip = 1.0 }";

@@ -140,7 +140,7 @@ fn every_problem_is_said_with_its_key() {
         "data.minimum_records",
         "data.features[0].name",
         "data.features[3].unit",
-        "data.features[6].categories",
+        "data.features[6].categories[2]",
         "training",
         "training.learning_rate",
         "training.strategy.beta_1",

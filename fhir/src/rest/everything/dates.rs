@@ -5,6 +5,7 @@ use super::super::{FhirApi, finding, outcome::Failure};
 use crate::query::{self, Filter, Handling};
 use crate::search;
 use crate::store::ResourceType;
+use types::Timestamp;
 
 /// The parameter of the time of care, or of its period, by type.
 const AT: &[(&str, &str)] = &[
@@ -68,7 +69,7 @@ const LASTING: &[(&str, &[&str], &[&str])] = &[
     ("Goal", &["start-date"], &[]),
 ];
 
-/// From when to when, as the client wrote it; without a bound where there is none.
+/// From which instant to which one; without a bound where there is none.
 #[derive(Default)]
 pub struct Span {
     start: Option<String>,
@@ -87,10 +88,16 @@ impl Span {
         };
         // A prefix would make it a condition.
         let begins = value.starts_with(|first: char| first.is_ascii_digit());
-        if bound.is_some() || !begins || search::period(&value).is_none() {
+        let period = search::period(&value).filter(|_| begins && bound.is_none());
+        let Some((first, after)) = period else {
             return Err(Failure::value(name, "one date or instant is expected"));
-        }
-        *bound = Some(value);
+        };
+        // Of a year its first or its last instant: as a year it would be held against years.
+        let at = match name {
+            "start" => first,
+            _ => after - 1,
+        };
+        *bound = Some(Timestamp(at).to_rfc3339());
         Ok(())
     }
 
