@@ -37,7 +37,7 @@ use connect::Idle;
 pub use connect::{UrlProblem, check_url, count_servers};
 pub use database::create_database;
 use deadpool_postgres::{Object, Pool};
-use errors::{broke, failed, not_had};
+use errors::{broke, failed, not_had, settled};
 pub use examine::{Examined, Replication, Report, examine};
 use looking::Looks;
 pub use pages::Pages;
@@ -225,7 +225,10 @@ impl PostgresStore {
         F: Future<Output = Result<T, tokio_postgres::Error>> + Send,
     {
         let read = match ask(self.client(op).await?).await {
-            Err(error) if broke(&error) => ask(self.client(op).await?).await,
+            Err(error) if broke(&error) => {
+                settled().await;
+                ask(self.client(op).await?).await
+            }
             read => read,
         };
         read.map_err(|error| failed(op, &error))

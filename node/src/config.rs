@@ -140,7 +140,13 @@ impl Validate for ClientConfig {
             }
         }
         let unread = file("public_key", &self.public_key);
-        let unfit = || Some(crate::token::read_key(self).err()?.to_string());
+        let unfit = || {
+            Some(
+                crate::token::read_key(&self.public_key, &self.kid)
+                    .err()?
+                    .to_string(),
+            )
+        };
         let unfit = || unfit().map(|says| Problem::new("public_key", says));
         problems.extend(unread.or_else(unfit));
         if self.scope.parse::<crate::token::Scopes>().is_err() {

@@ -18,6 +18,7 @@ pub use assertion::{
     ASSERTION_TYPE, Claims, InvalidClientKey, MAX_LIFETIME_SECONDS, public_point, sign_assertion,
 };
 pub use jws::{Claimed, NumericDate, OneAudience, Unverified};
+pub use keys::KeyError;
 pub(crate) use keys::read as read_key;
 pub use scope::{Interaction, InvalidScope, Scopes};
 pub use used::{Noted, SharedUse};
@@ -67,27 +68,9 @@ pub const TOKEN_PATH: &str = "/auth/token";
 /// Clients that cannot be registered.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// A public key cannot be read.
-    #[error("{}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A file is not the PEM of a P-384 public key.
-    #[error("{} is neither the PEM of a P-384 public key nor a JWK Set", .0.display())]
-    NotP384(PathBuf),
-    /// A file is a JWK Set that does not have the key of the client.
-    #[error("{}: {why} ({kid})", path.display())]
-    Set {
-        /// The file.
-        path: PathBuf,
-        /// The key that it should have.
-        kid: String,
-        /// What is wrong.
-        why: &'static str,
-    },
+    /// The public key of a client cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The scopes of a client cannot be read.
     #[error("client {client}: {source}")]
     Scope {

@@ -2,6 +2,7 @@
 use super::connect::NOT_DURABLE;
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{HookError, PoolError};
+use std::time::Duration;
 use tokio_postgres::{Error, error::SqlState};
 
 /// Why a connection could not be had. The pool's error quotes the server; what matters is whether it may be used.
@@ -20,6 +21,14 @@ pub(super) fn broke(error: &Error) -> bool {
         None => true,
         Some(state) => state.code().starts_with("57P"),
     }
+}
+
+/// A connection that the server ended is known as such to the pool within this, so that it is not handed out again.
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// Waits until a connection that [`broke`] is out of the pool.
+pub(super) async fn settled() {
+    tokio::time::sleep(SETTLED).await;
 }
 
 /// The SQLSTATE of an error, without its text, which may quote values.

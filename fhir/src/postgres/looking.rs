@@ -2,7 +2,7 @@
 //! small part of what a statement costs. Who reads alone waits for nobody.
 //!
 //! A statement is begun after each of its reads was asked for, so each sees whatever was committed before that.
-use super::{broke, stored, writer::Trouble};
+use super::{broke, settled, stored, writer::Trouble};
 use crate::store::{FhirId, Kind, ResourceType, StoreError, Stored};
 use deadpool_postgres::Pool;
 use parking_lot::Mutex;
@@ -94,7 +94,10 @@ impl Looks {
     async fn ask(&self, jobs: Vec<Job>) {
         // Once more where the connection broke: nothing was done.
         let rows = match self.rows(&jobs).await {
-            Err(Trouble::Engine(error)) if broke(&error) => self.rows(&jobs).await,
+            Err(Trouble::Engine(error)) if broke(&error) => {
+                settled().await;
+                self.rows(&jobs).await
+            }
             rows => rows,
         };
         match rows {

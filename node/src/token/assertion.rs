@@ -86,7 +86,7 @@ impl Registry {
         for config in configs {
             let client = Client {
                 client_id: config.client_id.as_str().into(),
-                key: keys::read(config)?,
+                key: keys::read(&config.public_key, &config.kid)?,
                 allowed: config.scope.parse().map_err(|source| ClientError::Scope {
                     client: config.client_id.clone(),
                     source,
@@ -159,9 +159,9 @@ fn is_signed(assertion: &str, key: &DecodingKey) -> Result<(), Refused> {
 /// # Errors
 /// [`ClientError`] for a file that holds no such key.
 pub fn public_point(config: &ClientConfig) -> Result<Vec<u8>, ClientError> {
-    let key = keys::read(config)?;
+    let key = keys::read(&config.public_key, &config.kid)?;
     let point = key.try_get_as_bytes().map(<[u8]>::to_vec);
-    point.map_err(|_| ClientError::NotP384(config.public_key.clone()))
+    point.map_err(|_| keys::KeyError::NotP384(config.public_key.clone()).into())
 }
 
 fn check(claims: &Claimed, client_id: &str, now: Timestamp) -> Result<(), Refused> {

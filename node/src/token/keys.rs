@@ -1,15 +1,42 @@
 //! The public keys of clients, as they are registered: the PEM of one, or a JWK Set (RFC 7517), of which the key with the
 //! client's `kid` is taken. A set is a file, as clients publish it: no address is fetched from, so that nobody who holds a
 //! client's web server gets its keys in.
-use super::ClientError;
-use crate::config::ClientConfig;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::Value;
-use std::path::Path;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// An uncompressed point of P-384 (SEC 1 §2.3.3): 0x04 and two coordinates of 48 bytes.
 const P384_POINT_BYTES: usize = 97;
+
+/// Why a file does not have the public key of a client.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is not the PEM of a P-384 public key.
+    #[error("{} is neither the PEM of a P-384 public key nor a JWK Set", .0.display())]
+    NotP384(PathBuf),
+    /// It is a JWK Set that does not have the key of the client.
+    #[error("{}: {why} ({kid})", path.display())]
+    Set {
+        /// The file.
+        path: PathBuf,
+        /// The key that it should have.
+        kid: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+}
 
 /// A JWK Set (RFC 7517 §5). Other members are passed over.
 #[derive(Deserialize)]
@@ -17,19 +44,18 @@ struct Set {
     keys: Vec<Value>,
 }
 
-/// The key of a client.
-pub(crate) fn read(config: &ClientConfig) -> Result<DecodingKey, ClientError> {
-    let path = &config.public_key;
-    let text = std::fs::read(path).map_err(|source| ClientError::Unreadable {
-        path: path.clone(),
+/// The key of a client, in its file.
+pub(crate) fn read(path: &Path, kid: &str) -> Result<DecodingKey, KeyError> {
+    let text = std::fs::read(path).map_err(|source| KeyError::Unreadable {
+        path: path.to_owned(),
         source,
     })?;
     if text.trim_ascii_start().starts_with(b"{") {
-        return of_set(&text, path, &config.kid);
+        return of_set(&text, path, kid);
     }
     let key = DecodingKey::from_ec_pem(&text).ok();
     key.filter(is_p384)
-        .ok_or_else(|| ClientError::NotP384(path.clone()))
+        .ok_or_else(|| KeyError::NotP384(path.to_owned()))
 }
 
 fn is_p384(key: &DecodingKey) -> bool {
@@ -38,8 +64,8 @@ fn is_p384(key: &DecodingKey) -> bool {
 }
 
 /// The one key of that id.
-fn of_set(text: &[u8], path: &Path, kid: &str) -> Result<DecodingKey, ClientError> {
-    let wrong = |why| ClientError::Set {
+fn of_set(text: &[u8], path: &Path, kid: &str) -> Result<DecodingKey, KeyError> {
+    let wrong = |why| KeyError::Set {
         path: path.to_owned(),
         kid: kid.to_owned(),
         why,

@@ -370,7 +370,7 @@ fn a_key_that_is_not_p384_and_a_kid_that_is_used_twice_are_refused() {
     let wrong = register(dir.path(), "a", &p256);
     assert!(matches!(
         TokenServer::new(ORIGIN, &[wrong], clock, &used),
-        Err(ClientError::NotP384(_))
+        Err(ClientError::Key(KeyError::NotP384(_)))
     ));
     let twice = register(dir.path(), "b", &p384);
     assert!(matches!(
@@ -452,7 +452,7 @@ fn a_jwk_set_without_one_public_key_of_that_id_is_refused() {
         let used = dir.path().join("used");
         let opened = TokenServer::new(ORIGIN, &[client], Clock::new(None), &used);
         let why = match opened {
-            Err(ClientError::Set { why, .. }) => why,
+            Err(ClientError::Key(KeyError::Set { why, .. })) => why,
             other => panic!("{set}: {:?}", other.map(drop)),
         };
         assert_eq!(why, expected, "{set}");
