@@ -16,6 +16,7 @@ pub mod entry;
 pub mod fl;
 pub mod local;
 pub mod pki;
+mod place;
 pub mod plans;
 pub mod quarantine;
 pub mod status;

@@ -30,7 +30,7 @@ pub struct KitArgs {
     #[arg(long)]
     pub dir: PathBuf,
     /// The place of the facility: `edge/us/us/us-f9`.
-    #[arg(long, value_parser = super::pki::place)]
+    #[arg(long, value_parser = super::place::place)]
     pub node: Place,
     /// DNS name or IP address under which the facility is reached; may be given several times.
     #[arg(long = "name")]
@@ -129,7 +129,7 @@ pub struct DeviceEnrolArgs {
     #[arg(long)]
     pub ca: PathBuf,
     /// The place of the facility: `edge/us/us/us-f9`.
-    #[arg(long, value_parser = super::pki::place)]
+    #[arg(long, value_parser = super::place::place)]
     pub node: Place,
     /// The device, as the facility calls it.
     #[arg(long)]

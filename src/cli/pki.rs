@@ -16,13 +16,6 @@ Examples:
   medmesh pki lease --dir pki --node edge/us/us/us-f1 --ttl 30d --out node/leases
   medmesh pki list --dir pki --json";
 
-/// A place, as a person writes it.
-pub(super) fn place(text: &str) -> Result<Place, String> {
-    text.parse::<Place>().map_err(|name| {
-        format!("a place is edge/JURISDICTION/REGION/FACILITY, regional/JURISDICTION/REGION or global; {name}")
-    })
-}
-
 /// Arguments of `pki`.
 #[derive(Debug, Args)]
 pub struct PkiArgs {
@@ -85,7 +78,7 @@ pub struct InviteArgs {
     #[arg(long)]
     pub dir: PathBuf,
     /// The place of a node: `edge/us/us/us-f1`, `regional/eu/eu` or `global`; with `--device`, its facility.
-    #[arg(long, value_parser = place)]
+    #[arg(long, value_parser = super::place::place)]
     pub node: Place,
     /// A device of that facility.
     #[arg(long)]
@@ -105,7 +98,7 @@ pub struct EnrolArgs {
     #[arg(long)]
     pub dir: PathBuf,
     /// The place of the node, as in its invitation; with `--device`, its facility.
-    #[arg(long, value_parser = place)]
+    #[arg(long, value_parser = super::place::place)]
     pub node: Place,
     /// The device of that facility, as in its invitation.
     #[arg(long)]
@@ -125,7 +118,7 @@ pub struct EnrolArgs {
 #[derive(Debug, Args)]
 pub struct RequestArgs {
     /// The place of the node, as in its invitation; with `--device`, its facility.
-    #[arg(long, value_parser = place)]
+    #[arg(long, value_parser = super::place::place)]
     pub node: Place,
     /// The device of that facility, as in its invitation.
     #[arg(long)]
@@ -182,7 +175,7 @@ pub struct RevokeArgs {
     #[arg(required_unless_present = "node")]
     pub serial: Option<String>,
     /// All of a node's certificates, and of a facility those of its devices; prints their numbers.
-    #[arg(long, conflicts_with = "serial", value_parser = place)]
+    #[arg(long, conflicts_with = "serial", value_parser = super::place::place)]
     pub node: Option<Place>,
     /// Why: unspecified, key-compromise, superseded or cessation-of-operation.
     #[arg(long, default_value = "unspecified")]
@@ -231,7 +224,7 @@ pub struct LeaseArgs {
     #[arg(long)]
     pub dir: PathBuf,
     /// The place of the facility's node.
-    #[arg(long, value_parser = place)]
+    #[arg(long, value_parser = super::place::place)]
     pub node: Place,
     /// How long they hold from now on.
     #[arg(long, default_value = "30d")]
