@@ -240,10 +240,10 @@ impl Machine {
         for file in ["ca.pem", "crl.pem"] {
             fs::copy(self.etc.join(file), published.join(file))?;
         }
-        let own = ["fhir-reader.pem", "operator.pem", "postgres-ca.pem"];
-        for file in own {
-            fs::copy(pki.join("ca.pem"), self.var.join(file))?;
+        for client in ["fhir-reader.pem", "operator.pem"] {
+            fs::copy(self.etc.join(client), self.var.join(client))?;
         }
+        fs::copy(pki.join("ca.pem"), self.var.join("postgres-ca.pem"))?;
         let url = self.var.join("postgres.url");
         let server = "host=db.example.org sslmode=require dbname=medmesh user=medmesh password=x";
         fs::write(&url, server)?;
