@@ -15,13 +15,14 @@ use std::{
 use store::{Commit, Store, StoreError};
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
-use types::{DeviceId, Id128, Timestamp};
+use types::{DeviceId, Id128};
 
 /// How often commands that wait are looked at (real time): their time may end, or their device may have come.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// An MQTT device that has not answered is handed the command again after this time (real time).
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A command that was handed on so often without an answer holds those behind it up no longer; one of safety waits for one time.
+/// What is of safety itself is passed by another one of safety alone.
 const MAX_HANDED: u32 = 3;
 /// A Modbus device that was not there when it was to be told is tried again after this time (real time).
 const REST: Duration = Duration::from_secs(1);
@@ -162,13 +163,15 @@ impl Dispatch {
             let rows = Row::open(commit.tx())?;
             for (at, row) in rows.iter().enumerate() {
                 let (id, device) = (row.signed.command().id, &row.device);
-                let (is_mute, now) = (mute.contains(device), commit.now().real);
+                let is_mute = mute.contains(device);
                 let passes = |handed: u32| {
                     let behind = rows.iter().skip(at + 1);
                     let behind = behind.take_while(|next| next.device == *device);
-                    is_passed(&control, (handed, is_mute), behind, now)
+                    is_passed(&control, commit, (row, handed, is_mute), behind)
                 };
-                let is_passed = row.begun && passes(unanswered.get(&id).copied().unwrap_or(0));
+                let is_passed = row.begun && passes(unanswered.get(&id).copied().unwrap_or(0))?;
+                // What is of safety goes out with those that are handed on before it.
+                let is_joined = is_mute && passes(0)?;
                 let turn = if away.contains(&id) {
                     Turn::Waits
                 } else {
@@ -184,8 +187,7 @@ impl Dispatch {
                         mute.insert(device.clone());
                     }
                     Turn::Now(one) => {
-                        // What is of safety goes out with those that are handed on before it.
-                        if !(is_mute && passes(0)) {
+                        if !is_joined {
                             busy.insert(device.clone());
                         }
                         next.push(*one);
@@ -291,25 +293,46 @@ fn unanswered(sent: &BTreeMap<Id128, Handed>) -> BTreeMap<Id128, u32> {
 
 /// Whether those behind a command that an MQTT device was handed do not wait for it: one of them was handed on since, or the
 /// device has not answered for so long that they need not; what is of safety waits for the first of several alone. It is handed
-/// on no more then, since the device has refused it once it has taken a greater number.
+/// on no more then, since the device has refused it once it has taken a greater number. One of safety is passed by another one
+/// of safety alone, and by those that go out before that one: whoever gave what is behind it may count on it.
 fn is_passed<'a>(
     control: &Control,
-    (handed, is_mute): (u32, bool),
-    mut behind: impl Iterator<Item = &'a Row>,
-    now: Timestamp,
-) -> bool {
-    behind.any(|row| {
-        let command = row.signed.command();
-        let table = control.table(&row.device);
-        let entry = table.and_then(|table| table.entry(command.name.as_str()));
-        let is_safety = entry.is_some_and(|entry| entry.safety);
-        let enough = match (is_safety, is_mute) {
+    commit: &Commit<'_, '_>,
+    (row, handed, is_mute): (&Row, u32, bool),
+    behind: impl Iterator<Item = &'a Row>,
+) -> Result<bool, StoreError> {
+    let (now, holds_plain) = (commit.now().real, is_of_safety(control, row));
+    let mut is_plain_between = false;
+    for next in behind {
+        if next.begun {
+            return Ok(true);
+        }
+        let enough = match (is_of_safety(control, next), is_mute) {
             (true, true) => 0,
             (true, false) => 1,
+            (false, _) if holds_plain => {
+                is_plain_between = true;
+                continue;
+            }
             (false, _) => MAX_HANDED,
         };
-        row.begun || (handed >= enough && command.expires > now)
-    })
+        let command = next.signed.command();
+        if handed < enough || command.expires <= now {
+            continue;
+        }
+        // What would be refused when its turn comes lets nothing out that waits for one of safety.
+        if !is_plain_between || fits(control, commit, &next.device, command)?.is_ok() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the table of a command's device says that it is of safety.
+fn is_of_safety(control: &Control, row: &Row) -> bool {
+    let table = control.table(&row.device);
+    let entry = table.and_then(|table| table.entry(row.signed.command().name.as_str()));
+    entry.is_some_and(|entry| entry.safety)
 }
 
 /// What an MQTT device was handed before one that has ended, and has not answered, has ended too: its number is too low now.

@@ -563,6 +563,87 @@ async fn what_is_of_safety_waits_for_the_first_of_several_that_are_not_answered(
     assert_eq!(*run.heard.0.lock(), texts);
 }
 
+/// A limit of the saturation, as a command that is of safety.
+async fn limit(run: &Run, number: u8, value: i64) -> Signed {
+    let low = Value::Number(types::Decimal::from_parts(value, 0));
+    let limits = BTreeMap::from([("spo2-low".to_owned(), low)]);
+    of(run, LAB, number, ("set-alarm-limits", limits)).await
+}
+
+#[tokio::test]
+async fn what_is_of_safety_is_passed_by_nothing_that_is_not_until_it_has_ended() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let first = limit(&run, 5, 90).await;
+    let identify = of(&run, LAB, 6, ("identify", BTreeMap::new())).await;
+    let ids = [&first, &identify].map(|signed| signed.command().id);
+    run.comes(&first).await;
+    run.comes(&identify).await;
+    assert_eq!(run.looks().await, 1);
+    // It is handed on again and again, also by a node that was killed.
+    assert_eq!(run.looks_after(&[(ids[0], MAX_HANDED * 9)]).await, 1);
+    let first_twice = [ids[0].to_string(), ids[0].to_string()];
+    assert_eq!(*run.heard.0.lock(), first_twice);
+    let run = run.killed(dir.path()).await;
+    assert_eq!(run.looks_after(&[(ids[0], MAX_HANDED)]).await, 1);
+    assert_eq!(*run.heard.0.lock(), [ids[0].to_string()]);
+    // Its time ends: those behind it wait no more.
+    let step = move |commit: &mut Commit<'_, '_>| {
+        let row = Row::find(commit.tx(), ids[0])?.expect("it was taken in");
+        end(commit, row, (State::Expired, Reason::Unanswered))
+    };
+    run.store().in_commit(step).await.unwrap();
+    assert_eq!(run.looks().await, 1);
+    assert_eq!(*run.heard.0.lock(), ids.map(|id| id.to_string()));
+}
+
+#[tokio::test]
+async fn what_is_of_safety_is_passed_by_another_of_safety_and_what_stands_between_goes_out_before_that()
+ {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let first = limit(&run, 5, 90).await;
+    let identify = of(&run, LAB, 6, ("identify", BTreeMap::new())).await;
+    let second = limit(&run, 7, 88).await;
+    let behind = of(&run, LAB, 8, ("identify", BTreeMap::new())).await;
+    for signed in [&first, &identify, &second, &behind] {
+        run.comes(signed).await;
+    }
+    let id = |signed: &Signed| signed.command().id;
+    assert_eq!(run.looks().await, 1);
+    assert_eq!(run.looks_after(&[(id(&first), 1)]).await, 2);
+    let expected = [&first, &identify, &second].map(|signed| id(signed).to_string());
+    assert_eq!(*run.heard.0.lock(), expected, "their numbers only grow");
+    // The last one waits for the second limit, however mute the device is.
+    assert_eq!(run.looks_after(&[(id(&second), MAX_HANDED)]).await, 1);
+    assert_eq!(run.heard.0.lock().last(), Some(&id(&second).to_string()));
+    run.answers(&second).await;
+    assert_eq!(run.looks().await, 1);
+    assert_eq!(run.heard.0.lock().last(), Some(&id(&behind).to_string()));
+}
+
+#[tokio::test]
+async fn a_limit_that_its_device_may_not_be_told_lets_nothing_pass_the_one_before_it() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let set = async |number: u8, name: &str, value: i64| {
+        let value = Value::Number(types::Decimal::from_parts(value, 0));
+        let given = BTreeMap::from([(name.to_owned(), value)]);
+        of(&run, LAB, number, ("set-alarm-limits", given)).await
+    };
+    let first = set(5, "heart-rate-high", 60).await;
+    let identify = of(&run, LAB, 6, ("identify", BTreeMap::new())).await;
+    // The device may have the high limit, though it has not answered.
+    let above = set(7, "heart-rate-low", 70).await;
+    for signed in [&first, &identify, &above] {
+        run.comes(signed).await;
+    }
+    assert_eq!(run.looks().await, 1);
+    let id = first.command().id;
+    assert_eq!(run.looks_after(&[(id, 1)]).await, 1, "it is told again");
+    assert_eq!(*run.heard.0.lock(), [id.to_string(), id.to_string()]);
+}
+
 #[tokio::test]
 async fn a_limit_goes_with_those_that_a_device_may_have_though_it_has_not_answered() {
     let dir = TempDir::new().unwrap();
