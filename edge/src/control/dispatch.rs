@@ -51,11 +51,18 @@ enum Next {
     Modbus(Row, What, Duration),
 }
 
-/// A command that was handed to its MQTT device: when last, and how often while the device was there.
+/// A command that was handed to its MQTT device: how often, and when last, which is nothing once the device has left.
 struct Handed {
     device: DeviceId,
-    at: Instant,
+    at: Option<Instant>,
     times: u32,
+}
+
+impl Handed {
+    /// Whether the device was handed it just now, and has not left since.
+    fn is_lately(&self) -> bool {
+        self.at.is_some_and(|at| at.elapsed() < AGAIN_AFTER)
+    }
 }
 
 /// What comes of a command in a look.
@@ -108,8 +115,7 @@ impl Dispatch {
                 () = sleep(LOOK_EVERY), if waiting => {}
             }
             resting.retain(|_, since| since.elapsed() < REST);
-            // A device that comes again is handed at once what it may have lost.
-            sent.retain(|_, handed| self.tell.is_connected(&handed.device));
+            forget_times(&mut sent, self.tell.as_ref());
             let away: BTreeSet<Id128> = writing.iter().chain(resting.keys()).copied().collect();
             match self.look(&away, &unanswered(&sent)).await {
                 Ok((open, next)) => {
@@ -211,11 +217,10 @@ impl Dispatch {
             Next::Mqtt(row, left) => {
                 let command = row.signed.command();
                 let handed = sent.get(&command.id);
-                let lately = handed.is_some_and(|it| it.at.elapsed() < AGAIN_AFTER);
-                if !lately {
+                if !handed.is_some_and(Handed::is_lately) {
                     let now = Handed {
                         device: row.device.clone(),
-                        at: Instant::now(),
+                        at: Some(Instant::now()),
                         times: handed.map_or(0, |it| it.times).saturating_add(1),
                     };
                     sent.insert(command.id, now);
@@ -285,10 +290,23 @@ impl Dispatch {
     }
 }
 
-/// How often each command was handed on whose device has had the time to answer.
+/// A device that comes again is handed at once what it may have lost. How often it was handed it stays known: one that leaves
+/// each time that it is handed a command does not answer either.
+fn forget_times(sent: &mut BTreeMap<Id128, Handed>, tell: &dyn Tell) {
+    for handed in sent.values_mut() {
+        if !tell.is_connected(&handed.device) {
+            handed.at = None;
+        }
+    }
+}
+
+/// How often each command was handed on in vain: its device has had the time to answer, or was handed it anew.
 fn unanswered(sent: &BTreeMap<Id128, Handed>) -> BTreeMap<Id128, u32> {
-    let late = sent.iter().filter(|(_, it)| it.at.elapsed() >= AGAIN_AFTER);
-    late.map(|(id, it)| (*id, it.times)).collect()
+    let in_vain = |it: &Handed| match it.at {
+        Some(_) if !it.is_lately() => it.times,
+        Some(_) | None => it.times.saturating_sub(1),
+    };
+    sent.iter().map(|(id, it)| (*id, in_vain(it))).collect()
 }
 
 /// Whether those behind a command that an MQTT device was handed do not wait for it: one of them was handed on since, or the

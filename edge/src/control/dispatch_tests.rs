@@ -644,6 +644,43 @@ async fn a_limit_that_its_device_may_not_be_told_lets_nothing_pass_the_one_befor
     assert_eq!(*run.heard.0.lock(), [id.to_string(), id.to_string()]);
 }
 
+/// A device that has left.
+struct Left;
+
+impl Tell for Left {
+    fn is_connected(&self, _: &DeviceId) -> bool {
+        false
+    }
+
+    fn tell(&self, _: &DeviceId, _: Bytes, _: Duration) {}
+}
+
+#[tokio::test]
+async fn a_device_that_leaves_whenever_it_is_handed_a_command_holds_those_behind_up_no_longer() {
+    let dir = TempDir::new().unwrap();
+    let run = Run::over(dir.path());
+    let wish = command(&run, LAB).await;
+    let identify = of(&run, LAB, 6, ("identify", BTreeMap::new())).await;
+    run.comes(&wish).await;
+    run.comes(&identify).await;
+    let (told, _answers) = mpsc::channel(MAX_TOLD);
+    let (mut sent, mut writing) = (BTreeMap::new(), BTreeSet::new());
+    // It is handed the command, leaves, and comes again.
+    for _ in 0..MAX_HANDED + 2 {
+        let looked = run.dispatch.look(&BTreeSet::new(), &unanswered(&sent));
+        let (_, next) = looked.await.unwrap();
+        for next in next {
+            run.dispatch.hand_on(next, &mut sent, &mut writing, &told);
+        }
+        forget_times(&mut sent, &Left);
+    }
+    let heard = run.heard.0.lock().clone();
+    let id = |signed: &Signed| signed.command().id.to_string();
+    let mut expected = vec![id(&wish); 4];
+    expected.push(id(&identify));
+    assert_eq!(heard, expected);
+}
+
 #[tokio::test]
 async fn a_limit_goes_with_those_that_a_device_may_have_though_it_has_not_answered() {
     let dir = TempDir::new().unwrap();
