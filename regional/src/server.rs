@@ -113,7 +113,7 @@ async fn work(
     let public = key.verifying_key();
     let ledger = open_ledger(&config, (&here, &key), now.clone(), &turn)?;
     let registry = open_registry(&config, &ledger, &turn).await?;
-    let control = control::open(&config, &ledger, &key).await?;
+    let control = control::open(&config, &ledger, &registry, &key).await?;
     let (blobs, bulk) = carried::open_files(&config, &ledger, turn.chunks()).await?;
     let (deliveries, learning) = carried::open_carried(&ledger, &blobs).await?;
     let store = open(&config, turn.lease().map(|(_, number)| number)).await?;

@@ -75,6 +75,8 @@ pub const FRESH_MS: i64 = 90_000;
 #[derive(Clone)]
 pub struct Control {
     ledger: Ledger,
+    /// Which devices their facilities have no more.
+    registry: Registry,
     own: Arc<Own>,
     changed: watch::Sender<u64>,
     wanted: watch::Sender<u64>,
@@ -97,6 +99,8 @@ pub(crate) struct Own {
 pub struct Parts<'a> {
     /// Where everything lies.
     pub ledger: Ledger,
+    /// The devices of the region.
+    pub registry: Registry,
     /// Signs commands.
     pub key: SigningKey,
     /// PEM of the node's certificate.
@@ -132,6 +136,7 @@ impl Control {
         };
         Ok(Self {
             ledger: parts.ledger,
+            registry: parts.registry,
             own: Arc::new(own),
             changed: watch::Sender::new(0),
             wanted: watch::Sender::new(0),
@@ -169,10 +174,12 @@ pub fn takes(handlers: Handlers, control: &Control, registry: &Registry) -> Hand
 pub async fn open(
     config: &RegionalConfig,
     ledger: &Ledger,
+    registry: &Registry,
     key: &SigningKey,
 ) -> Result<Control, PortError> {
     let parts = Parts {
         ledger: ledger.clone(),
+        registry: registry.clone(),
         key: key.clone(),
         certificate: config.tls.cert.clone(),
         clients: &config.clients,

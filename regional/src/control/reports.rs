@@ -5,7 +5,7 @@ use super::{
     rows::Row,
     steps,
     tables::{self, Told},
-    twins,
+    twins, wants,
 };
 use crate::registry::Registry;
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ use messages::{CommandReport, CommandReports, TwinReport, TwinReports};
 use prost::Message;
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
-use types::{CatalogId, Id128, Place, Timestamp};
+use types::{CatalogId, DeviceStatus, Id128, Place, Timestamp};
 
 /// Takes in what became of commands.
 pub struct TakesReports(pub Control);
@@ -132,6 +132,7 @@ impl TakesTwins {
         let count = u32::try_from(twins.len()).unwrap_or(u32::MAX);
         let mut reports = Vec::with_capacity(twins.len());
         let mut tables = Vec::with_capacity(twins.len());
+        let mut in_use = Vec::with_capacity(twins.len());
         for twin in twins {
             let Ok(id) = CatalogId::try_from(&twin.device[..]) else {
                 continue;
@@ -155,10 +156,14 @@ impl TakesTwins {
                 seen: Some(Timestamp(twin.seen_ms)).filter(|seen| seen.0 > 0),
             });
             tables.push((id, own));
+            in_use.extend((device.status != DeviceStatus::Retired).then_some(id));
         }
         let step = move |commit: &mut Commit<'_>| {
             for (device, table) in &tables {
                 tables::keep(commit.tx(), *device, table.as_deref())?;
+            }
+            for device in &in_use {
+                wants::returned(commit.tx(), *device)?;
             }
             let mut reports = reports.into_iter();
             reports.try_for_each(|report| twins::report(commit, report))

@@ -8,6 +8,8 @@ use rusqlite::params;
 const REFUSED: u8 = 1;
 /// What was brought about: it is wanted again when the device has it no more.
 pub const DONE: u8 = 2;
+/// What is desired of a device that its facility has no more: it is wanted again when the facility has the device again.
+pub const RESTS: u8 = 3;
 
 /// A command of a twin has come to an end: what it was to bring about is settled, or is tried again. What was refused for a
 /// reason that may pass nobody has decided about: it is tried again as what failed, and so is what a device left without an

@@ -86,6 +86,7 @@ impl World {
         let ca = federation::pki::Ca::init(&dir.path().join("pki"), Clock::new(None).real());
         let parts = Parts {
             ledger: intake.ledger.clone(),
+            registry: intake.registry.clone(),
             key: SigningKey::from_bytes(&[7; 32]),
             certificate: ca.unwrap().ca_path(),
             clients: &clients,

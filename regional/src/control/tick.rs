@@ -7,6 +7,7 @@ use federation::{ledger::Commit, port::PortError};
 use std::{sync::Arc, time::Duration};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use types::DeviceStatus;
 
 /// How often it is looked (real time).
 const EVERY: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ impl Control {
     /// # Errors
     /// [`PortError`]: what was done until then stands.
     pub async fn look(&self) -> Result<(), PortError> {
+        let rested = self.rest().await;
         let own = Arc::clone(&self.own);
         let step = move |commit: &mut Commit<'_>| {
             let now = commit.now();
@@ -59,7 +61,30 @@ impl Control {
         if self.ledger.commit("look after commands", step).await? > 0 {
             self.touched();
         }
-        self.ship_again().await
+        self.ship_again().await?;
+        rested
+    }
+
+    /// Nothing is tried that is desired of a device which its facility has no more: it rests until the facility speaks of the
+    /// device again.
+    async fn rest(&self) -> Result<(), PortError> {
+        let due = |commit: &mut Commit<'_>| wants::due_of(commit.tx(), commit.now(), BATCH);
+        let due = self.ledger.commit("look for what is desired", due).await?;
+        let mut retired = Vec::new();
+        for id in due {
+            let device = self.registry.device(id).await?;
+            if device.is_some_and(|device| device.status == DeviceStatus::Retired) {
+                retired.push(id);
+            }
+        }
+        if retired.is_empty() {
+            return Ok(());
+        }
+        let rest = move |commit: &mut Commit<'_>| {
+            let mut retired = retired.into_iter();
+            retired.try_for_each(|id| wants::rest(commit.tx(), id))
+        };
+        self.ledger.commit("let what is desired rest", rest).await
     }
 
     /// Ships open commands again to facilities that were put back and may lack them, and offers them their files anew. Their

@@ -9,13 +9,13 @@
 use super::{
     FRESH_MS, KEPT_OF_WISH, LOST_MS, MAX_RETRY_MS, Own, RETRY_MS, WANT_LIFE_MS,
     rows::{Row, parameters_json, parameters_of},
-    settled::{self, DONE},
+    settled::{self, DONE, RESTS},
     steps::{self, Ask},
 };
 use commands::Value;
 use federation::{db::DbError, ledger::Commit};
 use rusqlite::{Connection, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use types::{CatalogId, FacilityId, Id128, Name, Timestamp};
 
 /// A property that a client has set.
@@ -91,6 +91,32 @@ impl Want {
         }
         Ok(found)
     }
+}
+
+/// The devices of which something is due.
+pub fn due_of(tx: &Connection, now: Timestamp, limit: u16) -> Result<BTreeSet<CatalogId>, DbError> {
+    let due = Want::due(tx, now, limit)?.into_iter();
+    Ok(due.map(|want| want.device).collect())
+}
+
+/// A facility has a device no more: what is desired of the device rests, and what was given for it is taken back.
+pub fn rest(tx: &Connection, device: CatalogId) -> Result<(), DbError> {
+    let given = "INSERT OR IGNORE INTO withdrawn(command) SELECT command FROM want \
+         WHERE device = ?1 AND settled = 0 AND command IS NOT NULL";
+    tx.prepare_cached(given)?.execute([device.as_bytes()])?;
+    let sql = "UPDATE want SET settled = ?2, command = NULL WHERE device = ?1 AND settled = 0";
+    tx.prepare_cached(sql)?
+        .execute(params![device.as_bytes(), RESTS])?;
+    Ok(())
+}
+
+/// A facility has a device, perhaps again: what rested is wanted, at once.
+pub fn returned(tx: &Connection, device: CatalogId) -> Result<(), DbError> {
+    let sql =
+        "UPDATE want SET settled = 0, retry = 0, failures = 0 WHERE device = ?1 AND settled = ?2";
+    tx.prepare_cached(sql)?
+        .execute(params![device.as_bytes(), RESTS])?;
+    Ok(())
 }
 
 /// The command of what was wanted of a property until now is to be taken back.

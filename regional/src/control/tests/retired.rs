@@ -2,6 +2,70 @@
 use super::*;
 use types::DeviceStatus;
 
+impl World {
+    /// The facility says whether the device is in use.
+    async fn becomes(&self, status: DeviceStatus) {
+        let id = DEVICE.parse().unwrap();
+        let device = self.registry.device(id).await.unwrap().unwrap();
+        let changed = Device {
+            status,
+            updated: device.updated.plus_ms(1),
+            ..device
+        };
+        assert!(self.registry.put(vec![changed]).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_is_desired_of_a_retired_device_is_not_tried_until_its_facility_has_it_again() {
+    let world = World::new().await;
+    world.set(json!("5s")).await;
+    assert_eq!(world.commands().await, 1);
+    world.becomes(DeviceStatus::Retired).await;
+    // Its facility does not know it: the command has ended, and would be given again.
+    let id: types::Id128 = world.newest().await.parse().unwrap();
+    let report = CommandReport {
+        command: id.as_bytes().to_vec().into(),
+        device: vec![1; 16].into(),
+        state: State::Refused.as_str().into(),
+        reason: "unknown-device".into(),
+        time_ms: Clock::new(None).real().0,
+        by: "edge".into(),
+    };
+    let body = CommandReports {
+        reports: vec![report],
+    };
+    world.report(EDGE, &body).await;
+    for _ in 0..2 {
+        world.sql("UPDATE want SET retry = 0").await;
+        assert_eq!(world.commands().await, 1);
+    }
+    // What was said before it was retired may come late.
+    world.report(EDGE, &interval(5, "7s")).await;
+    world.sql("UPDATE want SET retry = 0").await;
+    assert_eq!(world.commands().await, 1);
+    world.becomes(DeviceStatus::Active).await;
+    world.report(EDGE, &interval(6, "7s")).await;
+    assert_eq!(world.commands().await, 2);
+    assert_eq!(world.commands().await, 2, "it is given once");
+}
+
+#[tokio::test]
+async fn what_was_given_for_a_retired_device_is_taken_back() {
+    let world = World::new().await;
+    world.set(json!("5s")).await;
+    assert_eq!(world.commands().await, 1);
+    world
+        .sql(
+            "INSERT INTO want SELECT device, 'other', facility, name, parameters, by, NULL, 0, 0, 0 FROM want",
+        )
+        .await;
+    world.becomes(DeviceStatus::Retired).await;
+    assert_eq!(world.commands().await, 1, "nothing is given for the other");
+    let superseded = ("queued expired".to_owned(), json!("superseded"));
+    assert_eq!(world.ends().await, [superseded]);
+}
+
 #[tokio::test]
 async fn a_retired_device_is_told_nothing_and_nothing_is_desired_of_it() {
     let world = World::new().await;

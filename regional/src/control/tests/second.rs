@@ -20,6 +20,7 @@ async fn another_file_of_the_same_key_is_no_second_person() {
     let clients = clients.map(|(name, pem)| client((name, pem.as_str())));
     let parts = Parts {
         ledger: world.control.ledger.clone(),
+        registry: world.registry.clone(),
         key: SigningKey::from_bytes(&[7; 32]),
         certificate: world.dir.path().join("unread.pem"),
         clients: &clients,
