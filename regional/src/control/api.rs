@@ -208,7 +208,6 @@ async fn patch_twin(
     match patched {
         Patched::Yes(twin) => {
             api.control.desired();
-            api.control.touched();
             Ok(twin_answer(StatusCode::OK, &device, &twin, now))
         }
         Patched::OtherVersion(twin) => {
@@ -252,11 +251,7 @@ async fn ask(
             steps::ask(&own, commit, ask)
         });
     match step.await.map_err(|error| failed(&error))? {
-        Asked::New(row) => {
-            api.control.touched();
-            Ok(accepted(&row))
-        }
-        Asked::Same(row) => Ok(accepted(&row)),
+        Asked::New(row) | Asked::Same(row) => Ok(accepted(&row)),
         Asked::OtherRequest => {
             let detail = "the key was used for another request; a new command has a new key";
             let status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -362,7 +357,7 @@ async fn approve(
     let conflict = |title, detail: &str| refused(Problem::new(StatusCode::CONFLICT, title, detail));
     match step.await.map_err(|error| failed(&error))? {
         Approved::Yes(row) => {
-            api.control.touched();
+            api.control.changes.touched([row.id]);
             Ok(Json(command_json(&row, usize::MAX)).into_response())
         }
         Approved::Missing => Err(refused(no_command())),
@@ -382,7 +377,8 @@ async fn approve(
             let detail = "the command has ended, or another client has approved it";
             Err(conflict("too late", detail))
         }
-        Approved::NotTaken(_) => {
+        Approved::NotTaken(row) => {
+            api.control.changes.touched([row.id]);
             let detail = "the device does not take this command any more; it has ended";
             Err(conflict("not taken", detail))
         }

@@ -7,6 +7,7 @@
 //! Time is real here, not the mesh's: a command is given by a person.
 pub mod api;
 mod body;
+mod changes;
 mod reports;
 mod rows;
 mod settled;
@@ -22,6 +23,7 @@ pub(crate) use rows::MAX_PAGE;
 pub use tick::keep;
 
 use crate::{config::RegionalConfig, registry::Registry};
+use changes::Changes;
 use commands::Table;
 use ed25519_dalek::SigningKey;
 use federation::ledger::Handlers;
@@ -78,7 +80,7 @@ pub struct Control {
     /// Which devices their facilities have no more.
     registry: Registry,
     own: Arc<Own>,
-    changed: watch::Sender<u64>,
+    changes: Changes,
     wanted: watch::Sender<u64>,
 }
 
@@ -138,15 +140,9 @@ impl Control {
             ledger: parts.ledger,
             registry: parts.registry,
             own: Arc::new(own),
-            changed: watch::Sender::new(0),
+            changes: Changes::default(),
             wanted: watch::Sender::new(0),
         })
-    }
-
-    /// Something changed: whoever streams looks again.
-    fn touched(&self) {
-        self.changed
-            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Something is desired anew: it is brought about at once.

@@ -56,28 +56,29 @@ impl TakesReports {
         let (from, own) = (from.clone(), Arc::clone(&self.0.own));
         let count = u32::try_from(reports.len()).unwrap_or(u32::MAX);
         let step = move |commit: &mut Commit<'_>| {
+            let mut changed = Vec::new();
             for report in &reports {
-                take(&own, commit, &from, report)?;
+                changed.extend(take(&own, commit, &from, report)?);
             }
-            Ok(())
+            Ok(changed)
         };
-        self.0.ledger.commit("reports of commands", step).await?;
-        self.0.touched();
+        let changed = self.0.ledger.commit("reports of commands", step).await?;
+        self.0.changes.touched(changed);
         Ok(Verdict::Accepted { stored: count })
     }
 }
 
 /// One report. What is of no command here, or of another facility's, is counted and changes nothing: a region that was put
-/// back to an older copy does not know what it gave out since.
+/// back to an older copy does not know what it gave out since. Says which command has changed, if one has.
 fn take(
     own: &Own,
     commit: &mut Commit<'_>,
     from: &Place,
     report: &CommandReport,
-) -> Result<(), DbError> {
+) -> Result<Option<Id128>, DbError> {
     let ignored = |why: &'static str| {
         metrics::counter!("medmesh_command_reports_ignored_total", "reason" => why).increment(1);
-        Ok(())
+        Ok(None)
     };
     let state = State::parse(&report.state).filter(|state| *state != State::Queued);
     let id: Option<Id128> = report.command[..].try_into().ok();
@@ -101,7 +102,7 @@ fn take(
         by,
         reason: Reason::parse(&report.reason),
     };
-    steps::step(commit, &mut row, event).map(drop)
+    Ok(steps::step(commit, &mut row, event)?.then_some(id))
 }
 
 #[async_trait]
@@ -169,7 +170,6 @@ impl TakesTwins {
             reports.try_for_each(|report| twins::report(commit, report))
         };
         self.0.ledger.commit("reports of devices", step).await?;
-        self.0.touched();
         Ok(Verdict::Accepted { stored: count })
     }
 }

@@ -23,7 +23,8 @@ const RETRY: Duration = Duration::from_millis(500);
 
 struct Streaming {
     control: Control,
-    changed: watch::Receiver<u64>,
+    /// Of this command alone.
+    changed: watch::Receiver<()>,
     id: Id128,
     /// Steps that were told.
     told: usize,
@@ -43,7 +44,7 @@ pub fn answer(control: &Control, row: &Row, headers: &HeaderMap) -> Response {
         return StatusCode::NO_CONTENT.into_response();
     }
     let state = Streaming {
-        changed: control.changed.subscribe(),
+        changed: control.changes.of(row.id),
         control: control.clone(),
         id: row.id,
         told,

@@ -26,6 +26,7 @@ mod reported;
 mod retired;
 mod room;
 mod second;
+mod streams;
 mod tables;
 mod wishes;
 

@@ -41,7 +41,7 @@ impl Control {
         let own = Arc::clone(&self.own);
         let step = move |commit: &mut Commit<'_>| {
             let now = commit.now();
-            let mut changed = 0;
+            let mut changed = Vec::new();
             for mut row in Row::overdue(commit.tx(), now, BATCH)? {
                 let reason = if row.needs_approval() {
                     Reason::Unapproved
@@ -52,15 +52,14 @@ impl Control {
                 };
                 let by = own.here.to_string();
                 steps::end(commit, &mut row, State::Expired, by, Some(reason))?;
-                changed += 1;
+                changed.push(row.id);
             }
-            changed += wants::bring_about(&own, commit, BATCH)?;
+            changed.extend(wants::bring_about(&own, commit, BATCH)?);
             Row::forget(commit.tx(), now.plus_ms(-KEPT_MS), BATCH)?;
             Ok(changed)
         };
-        if self.ledger.commit("look after commands", step).await? > 0 {
-            self.touched();
-        }
+        let changed = self.ledger.commit("look after commands", step).await?;
+        self.changes.touched(changed);
         self.ship_again().await?;
         rested
     }
@@ -98,13 +97,20 @@ impl Control {
             };
             let own = Arc::clone(&self.own);
             let step = move |commit: &mut Commit<'_>| {
+                let mut shipped = Vec::new();
                 for mut row in Row::open_of(commit.tx(), &facility)? {
                     steps::ship(&own, commit, &mut row)?;
+                    shipped.push(row.id);
                 }
-                deliveries::lacked_by(commit, &facility)
+                deliveries::lacked_by(commit, &facility)?;
+                Ok(shipped)
             };
             match self.ledger.commit("ship commands again", step).await {
-                Ok(()) => self.ledger.reshipped_to(&place).await?,
+                Ok(shipped) => {
+                    // One that the rules do not let go any more has ended.
+                    self.changes.touched(shipped);
+                    self.ledger.reshipped_to(&place).await?;
+                }
                 Err(error) => outcome = Err(error),
             }
         }

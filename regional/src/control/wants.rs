@@ -128,8 +128,8 @@ fn give_up(tx: &Connection, device: CatalogId, property: &str) -> Result<(), DbE
     Ok(())
 }
 
-/// Takes the commands back that are not wanted any more; how many.
-fn take_back(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, DbError> {
+/// Takes the commands back that are not wanted any more; which.
+fn take_back(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<Vec<Id128>, DbError> {
     let ids = withdrawn(own, commit, limit)?;
     for id in &ids {
         if let Some(mut row) = Row::find(commit.tx(), *id)?
@@ -144,7 +144,7 @@ fn take_back(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, Db
         let by = params![id.as_bytes()];
         commit.tx().prepare_cached(sql)?.execute(by)?;
     }
-    Ok(ids.len())
+    Ok(ids)
 }
 
 /// The next ones that are to be taken back, but for those of which the facility can be told nothing now: they wait, and the
@@ -193,11 +193,11 @@ pub fn lost(commit: &Commit<'_>, device: CatalogId, property: &str) -> Result<()
     Ok(())
 }
 
-/// Gives commands for what is wanted and not yet brought about, and takes those back that are not wanted any more; how many.
-pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usize, DbError> {
+/// Gives commands for what is wanted and not yet brought about, and takes those back that are not wanted any more, which it
+/// names.
+pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<Vec<Id128>, DbError> {
     let taken_back = take_back(own, commit, limit)?;
     let due = Want::due(commit.tx(), commit.now(), limit)?;
-    let count = taken_back + due.len();
     for want in due {
         if !has_room(own, commit, &want.facility)? {
             let sql = "UPDATE want SET retry = ?3 WHERE device = ?1 AND property = ?2";
@@ -237,5 +237,5 @@ pub fn bring_about(own: &Own, commit: &mut Commit<'_>, limit: u16) -> Result<usi
             settled::follow(commit, row, row.history.state())?;
         }
     }
-    Ok(count)
+    Ok(taken_back)
 }
