@@ -60,6 +60,8 @@ reasons! {
     RefusedLocally = "refused-locally",
     /// The facility has no such device.
     UnknownDevice = "unknown-device",
+    /// As many commands of the device wait at its facility as may.
+    TooManyOpen = "too-many-open",
     /// The device was not reached before the end of its time to live.
     Unreached = "unreached",
     /// The device, or its facility, was told and has not answered before the end of the time to live, or before a later command
@@ -80,12 +82,13 @@ reasons! {
 
 impl Reason {
     /// Whether nobody has decided against a command that is refused for it: the same may be taken later, when a clock is right,
-    /// the rules let it go, or the facility has the device again.
+    /// the rules let it go, fewer wait, or the facility has the device again.
     #[must_use]
     pub const fn may_pass(self) -> bool {
         matches!(
             self,
             Self::Policy
+                | Self::TooManyOpen
                 | Self::UnknownDevice
                 | Self::NotYet
                 | Self::Stale

@@ -54,6 +54,24 @@ impl Facility {
 
     /// A command of the region comes down.
     async fn comes(&self, number: u8) -> Id128 {
+        let interval = Value::Text("5s".into());
+        let parameters = BTreeMap::from([("interval".to_owned(), interval)]);
+        self.given(number, "set-interval", parameters).await
+    }
+
+    /// The same, of safety.
+    async fn limits(&self, number: u8) -> Id128 {
+        let high = Value::Number(types::Decimal::from_parts(120, 0));
+        let parameters = BTreeMap::from([("heart-rate-high".to_owned(), high)]);
+        self.given(number, "set-alarm-limits", parameters).await
+    }
+
+    async fn given(
+        &self,
+        number: u8,
+        name: &'static str,
+        parameters: BTreeMap<String, Value>,
+    ) -> Id128 {
         let control = self.control.clone();
         let step = move |commit: &mut Commit<'_, '_>| {
             let key = SigningKey::from_bytes(&[3; 32]);
@@ -64,18 +82,37 @@ impl Facility {
                 facility: commit.place().clone(),
                 device,
                 sequence: number.into(),
-                name: "set-interval".parse().unwrap(),
-                parameters: BTreeMap::from([("interval".to_owned(), Value::Text("5s".into()))]),
+                name: name.parse().unwrap(),
+                parameters,
                 issued: now,
                 expires: now.plus_ms(60_000),
                 by: "operator".into(),
-                approved_by: None,
+                approved_by: (name == "set-alarm-limits").then(|| "approver".into()),
             };
             let id = command.id;
             let signed: Signed = command.sign(&key);
             intake::take(&control, commit, &signed, Some(key.verifying_key()))?;
             Ok(id)
         };
+        self.store.in_commit(step).await.unwrap()
+    }
+
+    /// The first command waits so many times more.
+    async fn waits_also(&self, times: u32) {
+        let step = move |commit: &mut Commit<'_, '_>| {
+            let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) \
+                 INSERT INTO command(id, device, sequence, signed, state, begun, ended) \
+                 SELECT randomblob(16), device, 1000 + i, signed, state, begun, ended FROM command, n \
+                 WHERE sequence = 1";
+            commit.tx().execute(sql, [times])?;
+            Ok(())
+        };
+        self.store.in_commit(step).await.unwrap();
+    }
+
+    async fn is_kept(&self, id: Id128) -> bool {
+        let step =
+            move |commit: &mut Commit<'_, '_>| Ok(rows::Row::find(commit.tx(), id)?.is_some());
         self.store.in_commit(step).await.unwrap()
     }
 
@@ -131,6 +168,38 @@ async fn what_waits_is_listed_however_many_commands_came_and_ended_since() {
         (&last["id"], &last["state"]),
         (&json!(waits.to_string()), &json!("delivered"))
     );
+}
+
+#[tokio::test]
+async fn so_many_commands_of_a_device_are_open_at_most_and_more_where_the_next_is_of_safety() {
+    use intake::{MAX_OPEN, SAFETY_OPEN};
+    let facility = Facility::new().await;
+    facility.comes(1).await;
+    facility.waits_also(MAX_OPEN - 2).await;
+    let last = facility.comes(2).await;
+    let over = facility.comes(3).await;
+    let safety = facility.limits(4).await;
+    facility.waits_also(SAFETY_OPEN - 1).await;
+    let safety_over = facility.limits(5).await;
+    for (id, expected) in [
+        (last, true),
+        (over, false),
+        (safety, true),
+        (safety_over, false),
+    ] {
+        assert_eq!(facility.is_kept(id).await, expected, "{id}");
+    }
+    // There is room, and what was refused comes again.
+    let ended = |commit: &mut Commit<'_, '_>| {
+        let sql = "UPDATE command SET ended = 1, state = 'acknowledged' WHERE sequence > 1000";
+        commit.tx().execute(sql, [])?;
+        Ok(())
+    };
+    facility.store.in_commit(ended).await.unwrap();
+    facility.limits(5).await;
+    assert!(!facility.is_kept(safety_over).await);
+    let next = facility.comes(6).await;
+    assert!(facility.is_kept(next).await);
 }
 
 #[tokio::test]

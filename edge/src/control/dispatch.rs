@@ -319,13 +319,18 @@ fn is_passed<'a>(
     (row, handed, is_mute): (&Row, u32, bool),
     behind: impl Iterator<Item = &'a Row>,
 ) -> Result<bool, StoreError> {
-    let (now, holds_plain) = (commit.now().real, is_of_safety(control, row));
+    let (now, holds_plain) = (
+        commit.now().real,
+        control.is_of_safety(&row.device, row.signed.command()),
+    );
     let mut is_plain_between = false;
     for next in behind {
         if next.begun {
             return Ok(true);
         }
-        let enough = match (is_of_safety(control, next), is_mute) {
+        let command = next.signed.command();
+        let is_of_safety = control.is_of_safety(&next.device, command);
+        let enough = match (is_of_safety, is_mute) {
             (true, true) => 0,
             (true, false) => 1,
             (false, _) if holds_plain => {
@@ -334,7 +339,6 @@ fn is_passed<'a>(
             }
             (false, _) => MAX_HANDED,
         };
-        let command = next.signed.command();
         if handed < enough || command.expires <= now {
             continue;
         }
@@ -344,13 +348,6 @@ fn is_passed<'a>(
         }
     }
     Ok(false)
-}
-
-/// Whether the table of a command's device says that it is of safety.
-fn is_of_safety(control: &Control, row: &Row) -> bool {
-    let table = control.table(&row.device);
-    let entry = table.and_then(|table| table.entry(row.signed.command().name.as_str()));
-    entry.is_some_and(|entry| entry.safety)
 }
 
 /// What an MQTT device was handed before one that has ended, and has not answered, has ended too: its number is too low now.

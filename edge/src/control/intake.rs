@@ -20,6 +20,12 @@ use std::sync::Arc;
 use store::{Commit, Handler, StoreError};
 use types::{DeviceId, Place};
 
+/// Commands of one device that have not ended at most; one more is refused. It is twice what a region leaves open, which counts
+/// those out that it has given up and of which the facility has not heard.
+pub(super) const MAX_OPEN: u32 = 128;
+/// So many more may be open where the next is of safety.
+pub(super) const SAFETY_OPEN: u32 = 32;
+
 /// Takes in commands.
 pub(crate) struct TakesCommands {
     pub(crate) control: Arc<Control>,
@@ -100,16 +106,7 @@ pub(super) fn take(
             if is_withdrawal {
                 return take_back(control, commit, &device, signed);
             }
-            let row = Row {
-                device,
-                signed: signed.clone(),
-                state: State::Delivered,
-                reason: None,
-                begun: false,
-            };
-            row.put(commit.tx())?;
-            rows::forget(commit.tx())?;
-            report::step(commit, signed, (State::Delivered, None), By::Edge)
+            keep(control, commit, device, signed)
         }
         // Whoever forged it learns nothing, and no command of the region is ended by it.
         (Err(reason @ (Reason::Forged | Reason::Foreign)), _) => {
@@ -128,6 +125,34 @@ pub(super) fn take(
             report::step(commit, signed, (State::Refused, Some(reason)), By::Edge)
         }
     }
+}
+
+/// Keeps a command until it has ended, if there is room. One that is refused has taken its number all the same: it is not taken
+/// in when it comes again.
+fn keep(
+    control: &Control,
+    commit: &mut Commit<'_, '_>,
+    device: DeviceId,
+    signed: &Signed,
+) -> Result<(), StoreError> {
+    let may_be_open = match control.is_of_safety(&device, signed.command()) {
+        true => MAX_OPEN + SAFETY_OPEN,
+        false => MAX_OPEN,
+    };
+    if Row::count_open(commit.tx(), &device)? >= may_be_open {
+        let refused = (State::Refused, Some(Reason::TooManyOpen));
+        return report::step(commit, signed, refused, By::Edge);
+    }
+    let row = Row {
+        device,
+        signed: signed.clone(),
+        state: State::Delivered,
+        reason: None,
+        begun: false,
+    };
+    row.put(commit.tx())?;
+    rows::forget(commit.tx())?;
+    report::step(commit, signed, (State::Delivered, None), By::Edge)
 }
 
 /// The region takes a command back: it ends, unless the device was told already. One that is under way to a Modbus device ends

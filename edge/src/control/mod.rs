@@ -20,7 +20,7 @@ pub(crate) use intake::TakesCommands;
 pub(crate) use report::presence;
 pub(crate) use results::{NoAnswer, Results};
 
-use commands::Table;
+use commands::{Command, Table};
 use modbus::Profiles;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -69,6 +69,13 @@ impl Control {
 
     fn table(&self, device: &DeviceId) -> Option<&Table> {
         self.tables.get(device)
+    }
+
+    /// Whether a command is of safety, by the table of its device.
+    fn is_of_safety(&self, device: &DeviceId, command: &Command) -> bool {
+        let table = self.table(device);
+        let entry = table.and_then(|table| table.entry(command.name.as_str()));
+        entry.is_some_and(|entry| entry.safety)
     }
 
     /// Whether a device is told by registers.

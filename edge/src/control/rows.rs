@@ -68,6 +68,13 @@ impl Row {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// How many commands of a device have not ended.
+    pub(super) fn count_open(tx: &Connection, device: &DeviceId) -> Result<u32, StoreError> {
+        let sql = "SELECT count(*) FROM command WHERE ended = 0 AND device = ?1";
+        let mut statement = tx.prepare_cached(sql)?;
+        Ok(statement.query_row([device.as_str()], |row| row.get(0))?)
+    }
+
     /// Those that have not ended, whenever they came, and the newest ones that have: the newest first.
     pub(super) fn list(tx: &Connection, ended: u32) -> Result<Vec<Self>, StoreError> {
         let sql = format!(
