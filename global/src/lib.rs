@@ -11,6 +11,7 @@ pub mod intake;
 pub mod learning;
 mod page;
 mod server;
+mod study_answers;
 mod study_text;
 mod witness;
 

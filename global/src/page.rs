@@ -10,8 +10,8 @@ mod html;
 mod session;
 
 use crate::{
-    api::studies,
     learning::{Found, Studies},
+    study_answers::{failed, onnx, sha256, weights},
 };
 use axum::{
     Form, Json, Router,
@@ -100,10 +100,10 @@ pub fn file_of(course: &Course, name: &str) -> Option<(&'static str, Vec<u8>)> {
         return Some(("image/svg+xml", chart.of(course)?.file().into_bytes()));
     }
     match name {
-        "model.safetensors" => Some(("application/octet-stream", studies::weights(course)?)),
-        "model.onnx" => Some(("application/octet-stream", studies::onnx(course)?)),
+        "model.safetensors" => Some(("application/octet-stream", weights(course)?)),
+        "model.onnx" => Some(("application/octet-stream", onnx(course)?)),
         "card.md" => {
-            let card = card::of(course, studies::sha256(course).as_deref())?;
+            let card = card::of(course, sha256(course).as_deref())?;
             Some(("text/markdown; charset=utf-8", card.into_bytes()))
         }
         _ => None,
@@ -231,14 +231,14 @@ async fn list(
     match pages.studies.list(LISTED, asked.after).await {
         Ok(Some(listed)) => shown(StatusCode::OK, html::list(&listed, &client)),
         Ok(None) => shown(StatusCode::NOT_FOUND, html::missing()),
-        Err(error) => studies::failed(&error),
+        Err(error) => failed(&error),
     }
 }
 
 async fn study(State(pages): State<Pages>, Path(id): Path<String>, headers: HeaderMap) -> Response {
     match pages.found(&headers, &id).await {
         Ok(found) => {
-            let sha256 = studies::sha256(&found.0);
+            let sha256 = sha256(&found.0);
             shown(StatusCode::OK, html::study(&found, sha256.as_deref()))
         }
         Err(answer) => answer,
@@ -269,9 +269,7 @@ impl Pages {
         let missing = || shown(StatusCode::NOT_FOUND, html::missing());
         let id = id.parse().map_err(|_| missing())?;
         let found = self.studies.find(id).await;
-        found
-            .map_err(|error| studies::failed(&error))?
-            .ok_or_else(missing)
+        found.map_err(|error| failed(&error))?.ok_or_else(missing)
     }
 }
 

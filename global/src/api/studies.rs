@@ -7,6 +7,7 @@ use crate::{
     lacking,
     learning::{Found, Studies, Wished},
     page, read_study,
+    study_answers::{failed, sha256},
 };
 use axum::{
     Json, Router,
@@ -18,8 +19,8 @@ use axum::{
 };
 use federation::port::PortError;
 use fl::{
-    course::{Course, Evaluation, Standing},
-    export, order, site,
+    course::{Evaluation, Standing},
+    order,
     study::Study,
 };
 use node::{
@@ -28,7 +29,6 @@ use node::{
     token::{Interaction, TokenError, Verifier},
 };
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
 use types::{Name, Timestamp};
 
@@ -221,31 +221,6 @@ async fn file(
         .ok_or_else(missing)
 }
 
-/// The model of a study that is done, as ONNX.
-pub(crate) fn onnx(course: &Course) -> Option<Vec<u8>> {
-    let study = done(course)?;
-    let model = site::model(&study).ok()?;
-    export::onnx(&model, course.model(), study.name.as_str())
-}
-
-/// SHA-256 of the weights of a study that is done, in hexadecimal digits.
-pub(crate) fn sha256(course: &Course) -> Option<String> {
-    weights(course).map(|weights| hex(&Sha256::digest(weights)))
-}
-
-/// A study that has ended with a model.
-fn done(course: &Course) -> Option<Study> {
-    let is_done = *course.standing() == Standing::Done;
-    let (study, _) = is_done.then(|| order::read(course.text()).ok()).flatten()?;
-    Some(study)
-}
-
-/// The weights of a study that is done, as safetensors.
-pub(crate) fn weights(course: &Course) -> Option<Vec<u8>> {
-    let model = site::model(&done(course)?).ok()?;
-    export::safetensors(&model, course.model())
-}
-
 /// A study for whoever asks; with `whole` its rounds and its figures.
 fn of((course, at): &Found, whole: bool) -> Value {
     let mut value = Map::new();
@@ -287,14 +262,4 @@ fn of((course, at): &Found, whole: bool) -> Value {
         );
     }
     value.into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The log learns why; the client that it was no fault of its own.
-pub(crate) fn failed(error: &PortError) -> Response {
-    tracing::error!(%error, source = ?error.source, "studies failed");
-    Problem::internal().into_response()
 }

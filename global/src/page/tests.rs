@@ -166,7 +166,7 @@ fn what_a_site_says_is_text_wherever_it_is_shown() {
 #[test]
 fn a_study_that_is_done_shows_its_figures_and_has_every_file() {
     let course = ended();
-    let page = html::study(&(course.clone(), 0), studies::sha256(&course).as_deref());
+    let page = html::study(&(course.clone(), 0), sha256(&course).as_deref());
     for shown in [
         "0.800",
         "0.710 to 0.890",
@@ -189,7 +189,7 @@ fn a_study_that_is_done_shows_its_figures_and_has_every_file() {
 #[test]
 fn a_study_that_has_just_begun_has_no_model_and_looks_again() {
     let course = begun();
-    let page = html::study(&(course.clone(), 0), studies::sha256(&course).as_deref());
+    let page = html::study(&(course.clone(), 0), sha256(&course).as_deref());
     assert!(page.contains("http-equiv=\"refresh\"") && page.contains("No round has ended yet"));
     assert!(page.contains("no answer yet of us."), "{page}");
     let mut state = serde_json::to_value(&course).unwrap();
@@ -225,7 +225,7 @@ fn a_cox_model_shows_its_concordance_and_no_page_links_to_a_curve_that_is_not_th
     let course = judged(json!({"pooled": null, "sites": {}, "concordance": {
         "pooled": 0.711, "within": {"low": 0.62, "high": 0.8}, "subjects": 240,
         "sites": {"us-f1": 0.67}, "sites_within": {"us-f1": {"low": 0.5, "high": 0.84}}}}));
-    let page = html::study(&(course.clone(), 0), studies::sha256(&course).as_deref());
+    let page = html::study(&(course.clone(), 0), sha256(&course).as_deref());
     for shown in [
         "0.711<small>[0.620, 0.800]</small>",
         "0.670<small>[0.500, 0.840]</small>",
