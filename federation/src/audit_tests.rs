@@ -410,3 +410,44 @@ fn a_log_that_is_being_listed_is_of_one_instant_and_holds_up_no_writer() {
     let head = opened.verify(&origin(&me()), &key, &[]).unwrap();
     assert_eq!(head.size, 5);
 }
+
+#[test]
+fn an_export_that_fails_on_its_way_leaves_nothing_and_one_that_is_there_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.db");
+    let mut writer = crate::db::open(&path).unwrap();
+    schema(&writer).unwrap();
+    let tx = writer.transaction().unwrap();
+    for n in 0..600 {
+        append(&tx, &entry(n)).unwrap();
+    }
+    sign_head(&tx, &signer()).unwrap();
+    // Two bundles are written before the last one turns out to lack an entry.
+    let moved = "UPDATE audit_entry SET idx = ?2 WHERE idx = ?1";
+    tx.execute(moved, [599, 700]).unwrap();
+    tx.commit().unwrap();
+    let (origin, key) = (origin(&me()), signer().key.verifying_key());
+    let folder = dir.path().join("exports");
+    std::fs::create_dir(&folder).unwrap();
+    let to = folder.join("log");
+    let exported = || export(&Log::open(&path).unwrap(), &origin, &key, &to);
+    let names = || {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<Vec<_>>()
+    };
+    let failed = exported();
+    assert!(
+        matches!(failed, Err(ExportError::Missing(599))),
+        "{failed:?}"
+    );
+    assert!(names().is_empty(), "{:?}", names());
+    writer.execute(moved, [700, 599]).unwrap();
+    assert_eq!(exported().unwrap(), 600);
+    assert_eq!(names(), ["log"]);
+    for file in ["checkpoint", "key", "tile/entries/002.p/88"] {
+        assert!(to.join(file).is_file(), "{file}");
+    }
+    assert!(exported().is_err(), "it is there");
+    assert_eq!(names(), ["log"]);
+}

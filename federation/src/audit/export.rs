@@ -15,7 +15,7 @@ use std::{
 /// Entries in a bundle (tlog-tiles, "Log entries").
 const BUNDLE: u64 = 256;
 
-/// Why a log was not exported. What was written until then is no log.
+/// Why a log was not exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The log cannot be read.
@@ -43,10 +43,11 @@ pub enum ExportError {
     },
 }
 
-/// Writes the log into a directory, which is made: `checkpoint`, `key` and `tile/entries/…`. How many entries.
+/// Writes the log into a directory, which is made: `checkpoint`, `key` and `tile/entries/…`. How many entries. It is written
+/// beside its place and gets its name when it is whole and durable.
 ///
 /// # Errors
-/// [`ExportError`]; a directory that is there is not written to.
+/// [`ExportError`]; a directory that is there is not written to, and nothing of what was written stays.
 pub fn export(log: &Log, origin: &str, key: &VerifyingKey, dir: &Path) -> Result<u64, ExportError> {
     let note = log.checkpoint()?.ok_or(ExportError::Empty)?;
     let size = TreeHead::open(&note, origin, key)?.size;
@@ -54,19 +55,54 @@ pub fn export(log: &Log, origin: &str, key: &VerifyingKey, dir: &Path) -> Result
         path: dir.to_owned(),
         source,
     };
-    fs::create_dir(dir).map_err(failed)?;
+    if fs::symlink_metadata(dir).is_ok() {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+    let stage = beside(dir).map_err(failed)?;
+    fs::create_dir(&stage).map_err(failed)?;
+    let key = format!("{}\n", verifier_key(origin, key));
+    let done = fill(log, size, (&key, &note), &stage)
+        .and_then(|()| storage::file::rename(&stage, dir).map_err(failed));
+    if done.is_err() {
+        // The disk may be full: what was written makes it so. Of a folder that has its name nothing is here.
+        let _gone = fs::remove_dir_all(&stage);
+    }
+    done.map(|()| size)
+}
+
+/// The folder of this process beside a place, in which what shall be there is written.
+fn beside(dir: &Path) -> io::Result<PathBuf> {
+    let mut name = dir
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    Ok(dir.with_file_name(name))
+}
+
+/// Writes a log of so many entries, its key and its signed head, durably.
+fn fill(log: &Log, size: u64, (key, note): (&str, &str), dir: &Path) -> Result<(), ExportError> {
+    let mut written = Vec::new();
     for number in 0..size.div_ceil(BUNDLE) {
         let start = number * BUNDLE;
         let count = BUNDLE.min(size - start);
         let path = dir.join("tile/entries").join(name(number, count));
         write(&path, &bundle(log, start, count)?)?;
+        written.push(path);
     }
-    write(
-        &dir.join("key"),
-        format!("{}\n", verifier_key(origin, key)).as_bytes(),
-    )?;
-    write(&dir.join("checkpoint"), note.as_bytes())?;
-    Ok(size)
+    for (name, text) in [("key", key), ("checkpoint", note)] {
+        let path = dir.join(name);
+        write(&path, text.as_bytes())?;
+        written.push(path);
+    }
+    // All of it was handed to the disk by now: the first of them waits for the others.
+    written.iter().try_for_each(|path| {
+        let synced = fs::File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|source| ExportError::File {
+            path: path.clone(),
+            source,
+        })
+    })
 }
 
 /// Each entry behind its length in two bytes, the higher first.
