@@ -4,6 +4,9 @@ use std::{
     io::{self, Write},
 };
 
+/// Columns that a terminal shows without a break.
+pub const WIDTH: usize = 80;
+
 /// Prints a line.
 pub fn line(text: impl Display) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
@@ -12,6 +15,38 @@ pub fn line(text: impl Display) -> io::Result<()> {
 /// Prints text that ends its own lines.
 pub fn text(text: &str) -> io::Result<()> {
     io::stdout().write_all(text.as_bytes())
+}
+
+/// Says on standard error that a list has nothing, if it has: whoever sees no line may think that it was not read. Not for
+/// programs, to which no line is an answer.
+pub fn none(is_empty: bool, what: &str) {
+    if is_empty {
+        eprintln!("{what}");
+    }
+}
+
+/// A text behind a head, its further lines below its first. A word that is longer than a line, such as a path, is not
+/// broken: a person copies it.
+pub fn wrapped(head: &str, text: &str) -> String {
+    let indent = head.chars().count();
+    let (mut lines, mut line) = (String::new(), head.to_owned());
+    let mut at = indent;
+    for word in text.split_whitespace() {
+        let width = word.chars().count();
+        if at > indent && at + 1 + width > WIDTH {
+            lines.push_str(line.trim_end());
+            lines.push('\n');
+            line = " ".repeat(indent);
+            at = indent;
+        }
+        if at > indent {
+            line.push(' ');
+            at += 1;
+        }
+        line.push_str(word);
+        at += width;
+    }
+    lines + &line + "\n"
 }
 
 /// Whether an error only says that nobody reads any longer.

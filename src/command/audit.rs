@@ -182,6 +182,10 @@ fn export(args: &AuditExportArgs) -> Result<(), Failure> {
 
 fn heads(log: &Log, args: &AuditNodeArgs) -> Result<()> {
     let heads = log.heads()?;
+    out::none(
+        heads.is_empty() && !args.json,
+        "the node holds no head of another node's log",
+    );
     if args.json {
         Ok(out::line(json!(heads).to_string())?)
     } else {
@@ -190,7 +194,9 @@ fn heads(log: &Log, args: &AuditNodeArgs) -> Result<()> {
 }
 
 fn gaps(log: &Log, args: &AuditNodeArgs) -> Result<()> {
-    for gap in log.gaps()? {
+    let gaps = log.gaps()?;
+    out::none(gaps.is_empty() && !args.json, "no gap is open");
+    for gap in gaps {
         out::line(if args.json {
             json!({
                 "number": gap.number, "time": gap.time, "cause": gap.cause, "peer": gap.peer,
@@ -256,15 +262,17 @@ fn acknowledge(args: &AuditNodeArgs) -> Result<(), Failure> {
 
 fn list(log: &Log, args: &AuditListArgs) -> Result<()> {
     let about = args.about.as_deref().map(about);
-    let mut start = 0;
+    let (mut start, mut is_empty) = (0, true);
     loop {
         let entries = log.list(start, PAGE)?;
         let Some((last, _)) = entries.last() else {
+            out::none(is_empty && !args.node.json, "the log has no such entry");
             return Ok(());
         };
         start = last + 1;
         let wanted = |entry: &Entry| about.as_ref().is_none_or(|about| entry.id() == about);
         for (index, entry) in entries.iter().filter(|(_, entry)| wanted(entry)) {
+            is_empty = false;
             let mut value: Value = serde_json::from_slice(&entry.encode()?)?;
             value["index"] = json!(index);
             out::line(if args.node.json {

@@ -97,6 +97,10 @@ fn list(args: &PrintArgs) -> Result<(), Failure> {
     } else {
         text(&listing)
     };
+    out::none(text.is_empty(), "no bed has a patient, and none had");
+    if text.is_empty() {
+        return Ok(());
+    }
     Ok(out::line(text)?)
 }
 

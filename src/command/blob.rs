@@ -100,11 +100,13 @@ pub async fn run(command: BlobCommand) -> Result<(), Failure> {
         BlobCommand::Send(args) => send(args).await,
         BlobCommand::List(args) => {
             let answer = Global::open(&args)?.ask("GET", "", "").await?;
-            for item in answer["items"].as_array().into_iter().flatten() {
+            let items = answer["items"].as_array().map_or(&[][..], Vec::as_slice);
+            out::none(items.is_empty() && !args.json, "no file was sent");
+            for item in items {
                 if args.json {
                     out::line(item)?;
                 } else {
-                    out::line(headline(item))?;
+                    out::text(&headline(item))?;
                 }
             }
             Ok(())
@@ -122,21 +124,21 @@ async fn one(method: &str, args: &OneBlob) -> Result<(), Failure> {
 
 fn headline(delivery: &Value) -> String {
     let of = |name: &str| out::printable(delivery[name].as_str().unwrap_or_default());
-    format!(
-        "{}  {:<24} {:<14} {} bytes  {}",
-        of("id"),
+    let below = format!(
+        "{}, {}, {} bytes",
         of("name"),
         of("class"),
-        delivery["size"],
-        of("state")
-    )
+        delivery["size"]
+    );
+    let below = out::wrapped("  ", &below);
+    format!("{}  {}\n{below}", of("id"), of("state"))
 }
 
 fn show(delivery: &Value, as_json: bool) -> Result<(), Failure> {
     if as_json {
         return Ok(out::line(delivery)?);
     }
-    out::line(headline(delivery))?;
+    out::text(&headline(delivery))?;
     for at in delivery["places"].as_array().into_iter().flatten() {
         let of = |name: &str| out::printable(at[name].as_str().unwrap_or_default());
         out::line(format!(

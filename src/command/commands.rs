@@ -33,7 +33,13 @@ fn text(value: &Value, name: &str) -> String {
 
 async fn list(args: &RunningArgs) -> Result<(), Failure> {
     let answer = api(args)?.get("commands", &[]).await?;
-    for held in answer["held"].as_array().into_iter().flatten() {
+    let (all_held, items) = (rows(&answer, "held"), rows(&answer, "items"));
+    let is_empty = all_held.is_empty() && items.is_empty();
+    out::none(
+        is_empty && !args.json,
+        "no command has come down, and none is held back",
+    );
+    for held in all_held {
         let (device, by) = (text(held, "device"), text(held, "by"));
         if args.json {
             out::line(json!({ "device": device, "held_by": by }))?;
@@ -41,27 +47,34 @@ async fn list(args: &RunningArgs) -> Result<(), Failure> {
         }
         out::line(format!("the commands of {device} are held back by {by}"))?;
     }
-    for item in answer["items"].as_array().into_iter().flatten() {
+    for item in items {
         if args.json {
             out::line(item)?;
-            continue;
+        } else {
+            out::text(&command(item))?;
         }
-        let held = item["held_by"].as_str().map(out::printable);
-        let held = held.map(|by| format!("  held by {by}")).unwrap_or_default();
-        let refused = item["refused_by"].as_str().map(out::printable);
-        let refused = refused.map(|by| format!(" by {by}")).unwrap_or_default();
-        let parameters = out::printable(&item["parameters"].to_string());
-        out::line(format!(
-            "{}  {:<16} {:<18} {:<12} {parameters}  by {}{held} {}{refused}",
-            text(item, "id"),
-            text(item, "device"),
-            text(item, "name"),
-            text(item, "state"),
-            text(item, "by"),
-            text(item, "reason"),
-        ))?;
     }
     Ok(())
+}
+
+fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    answer[name].as_array().map_or(&[][..], Vec::as_slice)
+}
+
+/// A command as people read it: its id with what became of it, then what it is and who said what of it.
+fn command(item: &Value) -> String {
+    let said = |what: &str, name: &str| {
+        let by = item[name].as_str().map(out::printable);
+        by.map(|by| format!(", {what} by {by}")).unwrap_or_default()
+    };
+    let (id, state, reason) = (text(item, "id"), text(item, "state"), text(item, "reason"));
+    let head = format!("{id}  {state:<12} {reason}");
+    let parameters = out::printable(&item["parameters"].to_string());
+    let (device, name) = (text(item, "device"), text(item, "name"));
+    let what = out::wrapped("  ", &format!("{device} {name} {parameters}"));
+    let (refused, held) = (said("refused", "refused_by"), said("held", "held_by"));
+    let who = format!("by {}{refused}{held}", text(item, "by"));
+    format!("{}\n{what}{}", head.trim_end(), out::wrapped("  ", &who))
 }
 
 async fn hold(args: &HoldArgs, what: &str, done: &str) -> Result<(), Failure> {
@@ -90,21 +103,55 @@ async fn refuse(args: &RefuseArgs) -> Result<(), Failure> {
 /// Runs `edge blobs`.
 pub async fn blobs(args: &RunningArgs) -> Result<(), Failure> {
     let answer = api(args)?.get("blobs", &[]).await?;
-    for item in answer["items"].as_array().into_iter().flatten() {
+    let items = rows(&answer, "items");
+    let is_empty = items.is_empty() && !args.json;
+    out::none(is_empty, "no file has come down to this facility");
+    for item in items {
         if args.json {
             out::line(item)?;
-            continue;
+        } else {
+            out::text(&blob(item))?;
         }
-        let path = item["path"].as_str().map(out::printable);
-        out::line(format!(
-            "{}  {:<24} {:<14} {} of {} bytes  {}",
-            text(item, "id"),
-            text(item, "name"),
-            text(item, "class"),
-            item["held"],
-            item["size"],
-            path.unwrap_or_else(|| "on its way".into()),
-        ))?;
     }
     Ok(())
+}
+
+/// A file as people read it: its id and class, then its name, how much of it is here, and where it lies.
+fn blob(item: &Value) -> String {
+    let path = item["path"].as_str().map(out::printable);
+    let path = path.unwrap_or_else(|| "on its way".into());
+    let (name, held, size) = (text(item, "name"), &item["held"], &item["size"]);
+    let below = format!("{name}, {held} of {size} bytes, {path}");
+    let head = format!("{}  {}", text(item, "id"), text(item, "class"));
+    format!("{head}\n{}", out::wrapped("  ", &below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn what_came_down_fits_a_terminal() {
+        let told = json!({
+            "id": ID, "device": "bedside-monitor-17", "name": "set-alarm-limits", "state": "acknowledged",
+            "reason": "wrong-parameters", "by": "operator-of-the-region", "held_by": "anna of the ward",
+            "refused_by": "bert of the ward", "parameters": {"heart-rate-high": 120, "heart-rate-low": 50,
+            "spo2-low": 90},
+        });
+        let file = json!({
+            "id": ID, "name": "image-of-the-monitors-2.4.1.bin", "class": "firmware",
+            "held": 1_073_741_824_u64, "size": 1_073_741_824_u64,
+        });
+        for text in [command(&told), blob(&file)] {
+            let long = text.lines().find(|line| line.chars().count() > out::WIDTH);
+            assert_eq!(long, None, "{text}");
+            assert!(text.ends_with('\n') && !text.contains("\n\n"), "{text}");
+        }
+        let text = command(&told);
+        for said in ["refused by bert", "held by anna", "\"spo2-low\":90"] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+    }
 }

@@ -115,6 +115,7 @@ fn list(args: &PrintArgs) -> Result<(), Failure> {
         let rows: Vec<_> = datasets.iter().map(listed_json).collect();
         return Ok(out::line(json!({ "datasets": rows }))?);
     }
+    out::none(datasets.is_empty(), "no dataset was imported");
     for dataset in &datasets {
         out::line(listed(dataset))?;
     }

@@ -192,7 +192,9 @@ fn revoke(args: &RevokeArgs, now: Timestamp) -> Result<()> {
 }
 
 fn list(dir: &Path, json: bool) -> Result<()> {
-    for issued in Ca::open(dir)?.list()? {
+    let all = Ca::open(dir)?.list()?;
+    out::none(all.is_empty() && !json, "no certificate was issued");
+    for issued in all {
         out::line(if json {
             as_json(&issued)
         } else {

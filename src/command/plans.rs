@@ -49,6 +49,7 @@ fn list(args: &PrintArgs) -> Result<(), Failure> {
         let plans: Vec<_> = found.iter().map(plan_json).collect();
         return Ok(out::line(json!({ "plans": plans }))?);
     }
+    out::none(found.is_empty(), "no study has come to this facility");
     for plan in &found {
         let word = plan.decided.as_str();
         out::line(format!("{}  {word}  {}", plan.study, Plans::summary(plan)))?;

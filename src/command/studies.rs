@@ -132,6 +132,7 @@ pub async fn list(args: &MeshArgs) -> Result<(), Failure> {
             None => break,
         }
     }
+    out::none(all.is_empty() && !args.json, "no study was submitted");
     if args.json {
         out::line(json!({ "studies": all }))?;
     }

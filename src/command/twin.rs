@@ -198,10 +198,11 @@ fn show_twin(twin: &Value, as_json: bool) -> Result<(), Failure> {
 /// Runs `medmesh device list`.
 pub async fn list(args: RegionArgs) -> Result<(), Failure> {
     let region = Region::of(&args).await?;
-    let mut after = String::new();
+    let (mut after, mut is_empty) = (String::new(), true);
     loop {
         let page = region.get(&format!("/devices?limit=1000{after}")).await?;
         for device in page["items"].as_array().into_iter().flatten() {
+            is_empty = false;
             if args.json {
                 out::line(device)?;
             } else {
@@ -217,7 +218,10 @@ pub async fn list(args: RegionArgs) -> Result<(), Failure> {
         }
         match page["next"].as_str() {
             Some(next) => after = format!("&after={next}"),
-            None => return Ok(()),
+            None => {
+                out::none(is_empty && !args.json, "the region knows no device yet");
+                return Ok(());
+            }
         }
     }
 }

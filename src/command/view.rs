@@ -10,6 +10,9 @@ use edge::config::EdgeConfig;
 use serde_json::Value;
 use types::Timestamp;
 
+/// Columns of a reading in the list of beds.
+const READING: usize = 40;
+
 fn api(args: &RunningArgs) -> Result<LocalApi, Failure> {
     let config: EdgeConfig = node::read(&args.config)?;
     Ok(LocalApi::of(&config)?)
@@ -48,14 +51,11 @@ pub async fn beds(args: &RunningArgs) -> Result<(), Failure> {
             text(bed, "patient", "nobody")
         ))?;
         for device in list(bed, "devices") {
+            out::line(format!("  {}", text(device, "device", "")))?;
             for value in list(device, "values") {
                 let reading = reading(value);
-                out::line(format!(
-                    "  {:<16} {reading:<40} {:<10} {}",
-                    text(device, "device", ""),
-                    text(value, "freshness", ""),
-                    instant(value, "at").unwrap_or_default()
-                ))?;
+                let (freshness, at) = (text(value, "freshness", ""), instant(value, "at"));
+                out::text(&last(&reading, &freshness, &at.unwrap_or_default()))?;
             }
         }
     }
@@ -63,6 +63,17 @@ pub async fn beds(args: &RunningArgs) -> Result<(), Failure> {
         out::line("nothing is known of any bed: see `medmesh edge beds assign --help`")?;
     }
     Ok(())
+}
+
+/// A last value of a device: how fresh it is and from when stands behind it, or below it where it is long.
+fn last(reading: &str, freshness: &str, at: &str) -> String {
+    let behind = format!("{freshness:<10} {at}");
+    let behind = behind.trim_end();
+    if reading.chars().count() > READING {
+        format!("    {reading}\n    {:<READING$} {behind}\n", "")
+    } else {
+        format!("    {reading:<READING$} {behind}\n")
+    }
 }
 
 /// A reading as people read it: its name, its value with its unit, or why there is none.
@@ -198,5 +209,19 @@ mod tests {
         let at = instant(&point, "at");
         assert_eq!(at.as_deref(), Some("1970-01-01T00:00:01.000Z"));
         assert_eq!(instant(&point, "since"), None);
+    }
+
+    #[test]
+    fn last_values_fit_a_terminal_and_stand_below_each_other() {
+        let (at, short) = ("2031-05-06T07:08:09.000Z", "Heart rate 72 /min");
+        let long = "Oxygen saturation in arterial blood by pulse oximetry 97 %";
+        let texts = [short, long].map(|reading| last(reading, "historical", at));
+        assert_eq!(texts.each_ref().map(|text| text.lines().count()), [1, 2]);
+        for text in texts {
+            let wide = text.lines().find(|line| line.chars().count() > out::WIDTH);
+            assert_eq!(wide, None, "{text}");
+            let line = text.lines().last().unwrap();
+            assert_eq!(line.find("historical"), Some(4 + READING + 1), "{text}");
+        }
     }
 }

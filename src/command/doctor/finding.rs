@@ -1,8 +1,6 @@
 //! What was found, and how it is shown: a line for each thing, and below a fault what to do next. Pure.
+use crate::out::wrapped;
 use serde_json::{Value, json};
-
-/// No line is longer.
-const WIDTH: usize = 80;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,33 +110,10 @@ impl Report {
     }
 }
 
-/// A text behind a head, its further lines below its first. A word that is longer than a line, such as a path, is not
-/// broken: a person copies it.
-fn wrapped(head: &str, text: &str) -> String {
-    let indent = head.chars().count();
-    let (mut lines, mut line) = (String::new(), head.to_owned());
-    let mut at = indent;
-    for word in text.split_whitespace() {
-        let width = word.chars().count();
-        if at > indent && at + 1 + width > WIDTH {
-            lines.push_str(line.trim_end());
-            lines.push('\n');
-            line = " ".repeat(indent);
-            at = indent;
-        }
-        if at > indent {
-            line.push(' ');
-            at += 1;
-        }
-        line.push_str(word);
-        at += width;
-    }
-    lines + &line + "\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::out::WIDTH;
 
     #[test]
     fn a_report_fits_a_terminal_and_breaks_no_word() {

@@ -1,5 +1,8 @@
 //! What is in quarantine, on the terminal: a table for people, lines of JSON for programs.
-use crate::{cli::entry::EntryId, out};
+use crate::{
+    cli::entry::EntryId,
+    out::{self, WIDTH},
+};
 use anyhow::Result;
 use edge::quarantine::Message;
 use federation::{
@@ -12,8 +15,6 @@ use messages::{DeviceRecords, Reading, ReadingBatch, reading};
 use serde_json::{Value, json};
 use types::{Place, Timestamp};
 
-/// Columns of a line of the list: what a terminal shows without a break.
-const WIDTH: usize = 80;
 /// Columns of its last field.
 const WHAT: usize = WIDTH - 8 - 22 - 20;
 

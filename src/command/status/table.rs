@@ -4,11 +4,10 @@ use super::{
     ask::{Answer, SECOND, Seen},
     figures::Figures,
 };
+use crate::out::WIDTH;
 use std::collections::BTreeSet;
 use types::{Tier, Timestamp};
 
-/// No line is longer.
-const WIDTH: usize = 80;
 /// The whole.
 pub fn of(seen: &[Seen], state: State, now: Timestamp) -> String {
     let mut lines = vec![title(seen, state, now), String::new(), head()];

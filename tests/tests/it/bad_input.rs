@@ -9,6 +9,32 @@ use medmesh_tests::{
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
+/// A list of nothing says so to a person, and is no line for a program.
+#[test]
+fn a_list_of_nothing_says_so_on_standard_error() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pki = dir.path().join("pki");
+    let run = |args: &[&str]| {
+        let mut command = Command::new(binary::medmesh());
+        command
+            .arg("pki")
+            .args(args)
+            .arg("--dir")
+            .arg(&pki)
+            .output()
+    };
+    assert!(run(&["init"])?.status.success());
+    for (args, says) in [
+        (&["list"][..], "no certificate was issued\n"),
+        (&["list", "--json"], ""),
+    ] {
+        let output = run(args)?;
+        assert!(output.status.success() && output.stdout.is_empty());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), says, "{args:?}");
+    }
+    Ok(())
+}
+
 /// Every problem of a configuration is reported with its key path, before a socket is bound, with exit code 64.
 #[test]
 fn every_problem_of_a_configuration_is_reported_at_once() -> Result<()> {
