@@ -2,7 +2,7 @@
 //!
 //! Words are taken where they say no more than the code does: what the code is called by its own system, in letters of
 //! either case. Whoever reads the code has read them.
-use super::forms::{is_language, is_note};
+use super::forms::{is_language, is_loinc, is_note};
 use super::lists::SYSTEMS;
 use super::{is_below, is_digits, units};
 use crate::json::{Json, Object};
@@ -79,16 +79,6 @@ pub(super) fn is_told_by_codes(concept: &Object<'_>) -> bool {
         key.is_some_and(|key| is_called(key, words))
     };
     is_note(words) || codings.any(is_of)
-}
-
-/// A number and its check digit, behind the letters of a part or an answer.
-pub(super) fn is_loinc(code: &str) -> bool {
-    let code = code
-        .strip_prefix("LP")
-        .or(code.strip_prefix("LA"))
-        .unwrap_or(code);
-    code.split_once('-')
-        .is_some_and(|(number, check)| is_digits(number, 7) && is_digits(check, 1))
 }
 
 /// `unit` is free text; it may say the code, which is one of a standard's system, and no more.

@@ -1,5 +1,4 @@
 //! Forms of texts that are taken at some elements, though nothing is taken of their data type.
-use super::coded::is_loinc;
 use super::is_digits;
 use crate::subscription::topic;
 
@@ -51,6 +50,16 @@ pub fn is_topic(text: &str) -> bool {
 pub fn is_link_id(text: &str) -> bool {
     let is_numbered = text.len() <= 24 && text.split('.').all(|part| is_digits(part, 3));
     is_numbered || is_loinc(text.strip_prefix('/').unwrap_or(text))
+}
+
+/// A code of LOINC: a number and its check digit, behind the letters of a part or an answer.
+pub(super) fn is_loinc(code: &str) -> bool {
+    let code = code
+        .strip_prefix("LP")
+        .or(code.strip_prefix("LA"))
+        .unwrap_or(code);
+    code.split_once('-')
+        .is_some_and(|(number, check)| is_digits(number, 7) && is_digits(check, 1))
 }
 
 /// Numbers of a sampled signal (FHIR R4 SampledData.data).

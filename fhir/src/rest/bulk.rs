@@ -371,7 +371,7 @@ impl Job {
             let mut next = job.done.lock().clone();
             next.ended = Some(now.0);
             next.failed = failed.map(str::to_owned);
-            let kept = job.folder.keep(record::DONE, &next);
+            let kept = job.folder.keep(files::DONE, &next);
             *job.done.lock() = next;
             kept
         });

@@ -4,6 +4,7 @@
 //! the scopes of the token of then, and again when it is told, by the scopes that the client is registered with: those
 //! may have become fewer. What it must not see any more is a number without a resource.
 mod announcing;
+mod asked;
 mod notifying;
 mod operations;
 mod sending;

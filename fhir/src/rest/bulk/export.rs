@@ -1,7 +1,8 @@
 //! A turn of an export: pages of the type in hand become lines of a file, until there are some MiB of them or the type is
 //! through. The file is durable before the journal says so.
 use super::super::{FhirApi, vantage::Instants};
-use super::record::{self, Asked, Done, List, Written};
+use super::files::DONE;
+use super::record::{Asked, Done, List, Written};
 use super::whose::Judge;
 use super::{Job, Limits, Trouble};
 use crate::axis::Axis;
@@ -174,7 +175,7 @@ fn write(job: &Job, kind: ResourceType, lines: Lines, file_bytes: u64) -> Result
         file.bytes += bytes;
         file.count += lines.count;
     }
-    job.folder.keep(record::DONE, &next)?;
+    job.folder.keep(DONE, &next)?;
     *job.done.lock() = next;
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! The folder of a job: its two records, and its files of lines. Where another node is to go on with it, everything is in
 //! chunks elsewhere too ([`storage::chunks`]), before it is on this disk.
-use super::record::{ASKED, DONE};
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -13,6 +12,10 @@ use std::{
 };
 use storage::{chunks::Chunks, file::PRIVATE};
 
+/// The file of what was asked for.
+pub const ASKED: &str = "asked.json";
+/// The file of how far it is.
+pub const DONE: &str = "done.json";
 /// The beginning of the names of chunks.
 const PREFIX: &str = "bulk/";
 /// The file that says that what was here alone is kept elsewhere: a folder that is not there was deleted since then.

@@ -6,8 +6,9 @@ use super::super::{
     FhirApi, Interaction, Reader, access::Access, access::Unwritten, offered, outcome::Failure,
     routes::MAX_RESOURCE_BYTES, sight::Sight, writing,
 };
+use super::files::DONE;
 use super::files::Folder;
-use super::record::{self, Asked, Done, Incoming, List, Written};
+use super::record::{Asked, Done, Incoming, List, Written};
 use super::{Job, Limits, Trouble};
 use crate::json::Json;
 use crate::store::{Change, Draft, Expect, FhirId, ResourceType, Transacted, Transaction, Unmet};
@@ -308,7 +309,7 @@ fn write(job: &Job, mut next: Done, lines: &[String], file_bytes: u64) -> Result
             file.count += u64::try_from(lines.len()).unwrap_or(u64::MAX);
         }
     }
-    job.folder.keep(record::DONE, &next)?;
+    job.folder.keep(DONE, &next)?;
     *job.done.lock() = next;
     Ok(())
 }

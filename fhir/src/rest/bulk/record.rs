@@ -1,14 +1,12 @@
 //! What a job keeps: what was asked for, and how far it is.
-use super::{First, Job, files::Folder};
+use super::{
+    First, Job,
+    files::{ASKED, DONE, Folder},
+};
 use crate::store::{FhirId, ResourceType, Whose};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io;
-
-/// The file of what was asked for.
-pub const ASKED: &str = "asked.json";
-/// The file of how far it is.
-pub const DONE: &str = "done.json";
 
 /// What was asked for.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -4,8 +4,8 @@
 //! A stream ends by itself before the listener's time for an answer does; a client goes on with `Last-Event-ID`, as every
 //! `EventSource` does by itself, and misses nothing. One with a number that no event has, as after the store was put back, is
 //! refused: its stream would be silent until the numbers are there again.
+use super::asked::{number, own};
 use super::notifying::{Telling, tell};
-use super::operations::{number, own};
 use super::standing_right;
 use crate::rest::access::{Asker, Found};
 use crate::rest::{Api, FhirApi, Pairs, Reader, outcome::Failure};
