@@ -97,8 +97,8 @@ fn list(args: &PrintArgs) -> Result<(), Failure> {
     } else {
         text(&listing)
     };
-    out::none(text.is_empty(), "no bed has a patient, and none had");
     if text.is_empty() {
+        out::none(true, "no bed has a patient, and none had");
         return Ok(());
     }
     Ok(out::line(text)?)

@@ -42,6 +42,10 @@ fn crosswalk(args: &PrintArgs) -> Result<(), Failure> {
     } else {
         crosswalk_text(&crosswalk)
     };
+    if text.is_empty() {
+        out::none(true, "the facility knows no patient and no device yet");
+        return Ok(());
+    }
     Ok(out::line(text)?)
 }
 
@@ -139,9 +143,10 @@ fn since(ms: i64) -> String {
 fn readings(args: &PrintArgs) -> Result<(), Failure> {
     let config = node::read(&args.config)?;
     note(&config, Read::Readings)?;
-    let mut out = std::io::stdout().lock();
-    let mut written = Ok(());
+    let mut stdout = std::io::stdout().lock();
+    let (mut written, mut is_empty) = (Ok(()), true);
     let each = |row: ReadingRow| {
+        is_empty = false;
         let line = if args.json {
             serde_json::to_string(&row)
         } else {
@@ -149,10 +154,11 @@ fn readings(args: &PrintArgs) -> Result<(), Failure> {
         };
         let line = line.map_err(std::io::Error::from);
         if written.is_ok() {
-            written = line.and_then(|line| writeln!(out, "{line}"));
+            written = line.and_then(|line| writeln!(stdout, "{line}"));
         }
     };
     edge::crosswalk::export_readings(&config, each).map_err(anyhow::Error::from)?;
+    out::none(is_empty && !args.json, "no reading was stored yet");
     Ok(written?)
 }
 

@@ -61,7 +61,7 @@ pub fn export(log: &Log, origin: &str, key: &VerifyingKey, dir: &Path) -> Result
     let stage = beside(dir).map_err(failed)?;
     fs::create_dir(&stage).map_err(failed)?;
     let key = format!("{}\n", verifier_key(origin, key));
-    let done = fill(log, size, (&key, &note), &stage)
+    let done = fill(log, size, (key.as_str(), note.as_str()), &stage)
         .and_then(|()| storage::file::rename(&stage, dir).map_err(failed));
     if done.is_err() {
         // The disk may be full: what was written makes it so. Of a folder that has its name nothing is here.
