@@ -667,8 +667,8 @@ async fn a_device_that_leaves_whenever_it_is_handed_a_command_holds_those_behind
     let (mut sent, mut writing) = (BTreeMap::new(), BTreeSet::new());
     // It is handed the command, leaves, and comes again.
     for _ in 0..MAX_HANDED + 2 {
-        let looked = run.dispatch.look(&BTreeSet::new(), &unanswered(&sent));
-        let (_, next) = looked.await.unwrap();
+        let (away, without) = (BTreeSet::new(), unanswered(&sent));
+        let (_, next) = run.dispatch.look(&away, &without).await.unwrap();
         for next in next {
             run.dispatch.hand_on(next, &mut sent, &mut writing, &told);
         }
