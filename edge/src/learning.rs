@@ -12,7 +12,7 @@ mod stays;
 mod takes;
 mod worker;
 
-pub use consent::{Decided, Plans, Waiting};
+pub use consent::{Decided, Plans, Stands, Waiting};
 pub use takes::TakesAsks;
 pub use worker::{WORKER_COMMAND, work_here};
 

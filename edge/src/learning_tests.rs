@@ -13,6 +13,7 @@ use fl::{
 use prost::Message as _;
 use std::path::Path;
 use store::testbed::{hand, options};
+use types::Timestamp;
 
 const STUDY: &str = r#"
 name = "heart"
@@ -106,4 +107,41 @@ async fn an_ask_that_was_there_before_waits_until_the_region_was_met() {
     meet(&learner.store).await;
     assert!(learner.step_when_met().await.unwrap());
     assert_eq!(left().await, 0);
+}
+
+#[tokio::test]
+async fn a_study_stands_at_a_facility_as_its_rounds_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let learner = learner(dir.path());
+    learner.store.begin_log().await.unwrap();
+    let stands = async |now: i64| {
+        let found = learner.store.in_commit(move |commit| {
+            let study = ("heart-1", STUDY);
+            consent::stands(commit.tx(), study, Timestamp(0), Timestamp(now))
+        });
+        found.await.unwrap()
+    };
+    let run = async |sql: &'static str| {
+        let run = learner
+            .store
+            .in_commit(move |commit| Ok(commit.tx().execute(sql, [])?));
+        run.await.unwrap();
+    };
+    // A day to accept, an hour to train, half an hour of exchanges, and ten minutes of grace.
+    let patience = 92_400_000;
+    assert_eq!(stands(patience).await, Stands::Between);
+    assert_eq!(stands(patience + 1).await, Stands::Ended);
+    run("INSERT INTO study_ask (study, round, attempt, step, body) VALUES ('heart-1', 1, 1, 'invite', x'00')").await;
+    assert_eq!(stands(2 * patience).await, Stands::Asked);
+    run("INSERT INTO study_member (study, round, attempt, state, at_ms) VALUES ('heart-1', 1, 1, '', 0)").await;
+    assert_eq!(stands(2 * patience).await, Stands::Running);
+    run("DELETE FROM study_ask").await;
+    run("DELETE FROM study_member").await;
+    // The fifth round is the last one, and the sixth judges.
+    run("INSERT INTO study_done (study, round, attempt, at_ms) VALUES ('heart-1', 5, 1, 1000)")
+        .await;
+    assert_eq!(stands(patience + 1_000).await, Stands::Between);
+    run("INSERT INTO study_done (study, round, attempt, at_ms) VALUES ('heart-1', 6, 1, 2000)")
+        .await;
+    assert_eq!(stands(2_001).await, Stands::Ended);
 }

@@ -170,11 +170,7 @@ impl Course {
     }
 
     fn enter(&mut self, study: &Study, round: u32, attempt: u32, now_ms: i64) {
-        let deadlines = &study.deadlines;
-        let steps = [deadlines.accept_seconds, deadlines.train_seconds]
-            .into_iter()
-            .chain([deadlines.exchange_seconds; 3]);
-        let allowed: i64 = steps.map(|seconds| i64::from(seconds) * 1_000).sum();
+        let allowed = study.round_ms();
         (self.round, self.attempt, self.began_ms) = (round, attempt, now_ms);
         self.until_ms = now_ms
             .saturating_add(allowed)

@@ -112,6 +112,15 @@ impl Study {
         parameters * self.vectors() + self.privacy.adaptive.is_some() as usize
     }
 
+    /// How long a round may take in a region, in ms: each of its steps once.
+    #[must_use]
+    pub fn round_ms(&self) -> i64 {
+        let of = &self.deadlines;
+        let steps = [of.accept_seconds, of.train_seconds].into_iter();
+        let steps = steps.chain([of.exchange_seconds; 3]);
+        steps.map(|seconds| i64::from(seconds) * 1_000).sum()
+    }
+
     /// Whether the presence of single records is hidden.
     #[must_use]
     pub fn hides_records(&self) -> bool {
