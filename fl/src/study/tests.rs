@@ -505,3 +505,17 @@ fn a_model_that_fits_no_parcel_is_refused_with_everything_else_that_is_wrong() {
         }
     }
 }
+
+#[test]
+fn a_round_in_which_sites_train_in_turn_has_time_for_each_of_them() {
+    let times = "[deadlines]\naccept_seconds = 60\ntrain_seconds = 100\nexchange_seconds = 10\n";
+    let text = HEART.to_owned() + times;
+    let mean: Study = toml::from_str(&text).unwrap();
+    assert_eq!(mean.round_ms(), 190_000);
+    let in_turn =
+        text.replacen("fed-avg", "cyclic", 1)
+            .replacen("secure = true", "secure = false", 1);
+    let in_turn: Study = toml::from_str(&in_turn).unwrap();
+    // Of four sites three may be silent for as long as they may train.
+    assert_eq!(in_turn.round_ms(), 490_000);
+}
