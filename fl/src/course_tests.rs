@@ -9,6 +9,7 @@ use crate::{
     update::Memory,
 };
 use rand::{Rng, seq::SliceRandom};
+use std::num::NonZeroUsize;
 use types::{FacilityId, Place};
 
 #[path = "course_strategy_tests.rs"]
@@ -242,7 +243,7 @@ impl World {
         let before = || (of(&stepping.model), stepping.moments.as_ref().map(of));
         let make = |part| {
             let mut made = Vec::new();
-            let mut step = stepping.step(looked, part, sums(), before());
+            let mut step = stepping.step(looked, part, sums(), before(), NonZeroUsize::MIN);
             std::io::Read::read_to_end(&mut step, &mut made).unwrap();
             made
         };

@@ -160,7 +160,8 @@ fn a_step_that_is_taken_a_chunk_at_a_time_is_the_step_that_is_taken_at_once() {
             let looked = stepping.look(read_of(&sums)).unwrap();
             let make = |part| {
                 let before = (&model[..], moments.as_deref());
-                all_of(stepping.step(looked, part, read_of(&sums), before))
+                let threads = NonZeroUsize::new([1, 3][step as usize]).unwrap();
+                all_of(stepping.step(looked, part, read_of(&sums), before, threads))
             };
             let next = make(Part::Model);
             moments = stepping.remembers().then(|| make(Part::Moments));
@@ -278,6 +279,6 @@ fn of_any_number_of_files_no_more_than_a_chunk_of_each_is_read_before_it_is_writ
     let looked = stepping.look(read_of(&sums)).unwrap();
     let (mut files, read, most) = counted(&bytes, 3);
     let model = files.pop().unwrap();
-    let step = stepping.step(looked, Part::Model, files, (model, None));
+    let step = stepping.step(looked, Part::Model, files, (model, None), NonZeroUsize::MIN);
     assert_eq!(is_in_step(step, &read, &most), bytes.len());
 }

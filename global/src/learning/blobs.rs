@@ -21,6 +21,8 @@ use prost::Message as _;
 use std::{
     fs::File,
     io::{self, Read as _},
+    num::NonZeroUsize,
+    thread,
 };
 use types::{Name, Place};
 
@@ -208,10 +210,11 @@ impl Studies {
                 Ok(looked) => looked,
                 Err(why) => return Ok(Err(why)),
             };
-            let model = stepping.step(looked, Part::Model, sums()?, before()?);
+            let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            let model = stepping.step(looked, Part::Model, sums()?, before()?, threads);
             let model = files.put_in(model)?;
             let moments = match stepping.remembers() {
-                true => Some(stepping.step(looked, Part::Moments, sums()?, before()?)),
+                true => Some(stepping.step(looked, Part::Moments, sums()?, before()?, threads)),
                 false => None,
             };
             Ok(Ok(Made {
