@@ -33,6 +33,11 @@ fn each_thing_that_is_wrong_with_a_study_is_said_with_its_key() {
     assert_eq!(said(&[]), Vec::<String>::new());
     for (from, to, expected) in [
         ("sites = 4", "sites = 4\nsurprise = 1", "surprise: "),
+        (
+            "sites = 4",
+            "sites = 4\nregions = []",
+            "regions: names no region; left out, it is every one",
+        ),
         ("\"num\"", "\"num\", colour = 1", "data.label"),
         ("rounds = 5", "rounds = \"many\"", "training.rounds: "),
         (
