@@ -26,6 +26,11 @@ aggregation = { secure = true, quorum = 3, bound = 4.0 }
 
 /// A facility at which nothing may be learnt, so that it declines.
 fn learner(dir: &Path) -> Learner {
+    learner_that(dir, "")
+}
+
+/// The same with more in its configuration.
+fn learner_that(dir: &Path, more: &str) -> Learner {
     let at = dir.display();
     let text = format!(
         r#"
@@ -39,6 +44,7 @@ tls = {{ ca = "ca.pem", cert = "node.pem", key = "node.key", signing_key = "sign
 https = {{ listen = "127.0.0.1:0" }}
 mqtt = {{ listen = "127.0.0.1:0" }}
 uplink = {{ url = "https://127.0.0.1:1" }}
+{more}
 "#
     );
     let time = hand();
@@ -144,4 +150,50 @@ async fn a_study_stands_at_a_facility_as_its_rounds_do() {
     run("INSERT INTO study_done (study, round, attempt, at_ms) VALUES ('heart-1', 6, 1, 2000)")
         .await;
     assert_eq!(stands(2_001).await, Stands::Ended);
+}
+
+#[tokio::test]
+async fn studies_that_wait_for_a_person_hold_nothing_else_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let person = r#"
+[learning]
+budget = { epsilon = 1.0, delta = 1e-5 }
+allow = { data = [], jurisdictions = [], minimum_records = 40, minimum_participants = 3, single_updates = false, without_privacy = false }
+"#;
+    let learner = learner_that(dir.path(), person);
+    learner.store.begin_log().await.unwrap();
+    let ask = |study: String, ask: &Ask| {
+        let order = RoundOrder {
+            key: RoundKey {
+                study: study.parse().unwrap(),
+                round: 1,
+                attempt: 1,
+            },
+            text: STUDY.into(),
+            aim: Aim::Train,
+            model: vec![0.0; 2],
+            large: None,
+            code: None,
+            signature: None,
+        };
+        let message = wire::ask(&order, Member(2), ask);
+        let body = message.encode_to_vec();
+        (wire::read_ask(message).unwrap(), body)
+    };
+    // As many as are looked at together, and one more that nobody has to decide.
+    let mut asks: Vec<_> = (0..64)
+        .map(|n| ask(format!("heart-{n}"), &Ask::Invite))
+        .collect();
+    asks.push(ask("lungs-1".into(), &Ask::Keys));
+    let there = learner.store.in_commit(move |commit| {
+        for (asked, body) in &asks {
+            rows::add(commit.tx(), asked, body)?;
+        }
+        Ok(())
+    });
+    there.await.unwrap();
+    assert!(learner.step().await.unwrap());
+    let left = learner.store.in_commit(|commit| rows::waiting(commit.tx()));
+    assert_eq!(left.await.unwrap(), 64);
+    assert!(!learner.step().await.unwrap());
 }
