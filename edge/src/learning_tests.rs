@@ -197,3 +197,31 @@ allow = { data = [], jurisdictions = [], minimum_records = 40, minimum_participa
     assert_eq!(left.await.unwrap(), 64);
     assert!(!learner.step().await.unwrap());
 }
+
+#[tokio::test]
+async fn a_flood_of_studies_leaves_a_thousand_of_them_and_everything_that_a_person_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let learner = learner(dir.path());
+    learner.store.begin_log().await.unwrap();
+    let flood = learner.store.in_commit(|commit| {
+        let tx = commit.tx();
+        let come = |study: &str, at: i64| {
+            consent::decided(tx, (study, "heart", STUDY), false, Timestamp(at))
+        };
+        come("first", 0)?;
+        come("refused", 0)?;
+        tx.execute(
+            "UPDATE study_consent SET decided = 'refused', by = 'jane' WHERE study = 'refused'",
+            [],
+        )?;
+        for n in 1..=1_000 {
+            come(&format!("flood-{n}"), n)?;
+        }
+        let count = "SELECT count(*) FROM study_consent WHERE by = ''";
+        let undecided: i64 = tx.query_row(count, [], |row| row.get(0))?;
+        let refused = consent::is_refused(tx, ("refused", STUDY))?;
+        // It is gone, and waits anew when it comes again.
+        Ok((undecided, refused, come("first", 2_000)?))
+    });
+    assert_eq!(flood.await.unwrap(), (1_000, true, Decided::Waiting));
+}

@@ -10,6 +10,10 @@ use sha2::{Digest as _, Sha256};
 use store::{self, StoreError};
 use types::{Place, Timestamp};
 
+/// Texts of studies of which no person has said anything, at the most: each has up to 64 KiB. An older one would be new if it
+/// came again.
+const MOST_UNDECIDED: u32 = 1_000;
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decided {
@@ -154,6 +158,11 @@ pub(super) fn decided(
                 "INSERT INTO study_consent (study, digest, text, decided, by, at_ms) VALUES (?1, ?2, ?3, ?4, '', ?5)",
             )?
             .execute(params![study, digest, text, decided.as_str(), now.0])?;
+            tx.prepare_cached(
+                "DELETE FROM study_consent WHERE by = '' AND (study, digest) NOT IN (
+                   SELECT study, digest FROM study_consent WHERE by = '' ORDER BY at_ms DESC, study LIMIT ?1)",
+            )?
+            .execute([MOST_UNDECIDED])?;
             Ok(decided)
         }
     }
