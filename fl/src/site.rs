@@ -61,7 +61,7 @@ pub fn model(study: &Study) -> Result<Net, SiteError> {
 }
 
 /// The most numbers of a record, of all windows together.
-const MAX_ROW: usize = 100_000;
+pub(crate) const MAX_ROW: usize = 100_000;
 
 /// How the updates of a study are written in its first round.
 ///

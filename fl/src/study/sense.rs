@@ -1,7 +1,7 @@
 //! What a study says that makes no sense, though it can be run: refused where it is handed in. One that runs already, or has
 //! ended, is read without these rules, which it may be older than.
 use super::{Adaptive, Data, Feature, Label, Missing, Problem, Strategy, Study};
-use crate::metrics::SMALLEST_CELL;
+use crate::{metrics::SMALLEST_CELL, site::MAX_ROW};
 
 /// The largest ε of a study: beyond it what is seen may be e^100 times as likely with a record as without it, and that is no
 /// promise.
@@ -47,6 +47,16 @@ pub fn problems(study: &Study) -> Vec<Problem> {
                 "has the label as one of its windows: a model would only copy it".into(),
             );
         }
+    }
+    let (inputs, windows) = (data.inputs(), data.windows());
+    let row = inputs.saturating_mul(windows);
+    if row > MAX_ROW {
+        say(
+            "data.features".into(),
+            format!(
+                "make {inputs} inputs x {windows} windows = {row} numbers of a record, and {MAX_ROW} at most are worked with"
+            ),
+        );
     }
     strategy(study, &mut say);
     // What is no number is said already.

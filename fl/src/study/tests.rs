@@ -520,6 +520,16 @@ fn options_that_change_nothing_or_undo_a_strategy_are_refused_with_their_key() {
         let found = said(&changes);
         assert!(found.contains(expected), "{expected}: {found}");
     }
+    // Thirteen inputs in a thousand windows are fewer than a hundred thousand numbers, and 102 are more.
+    let longest = ("table = \"heart\"", "table = \"heart\"\nwindows = 1000");
+    assert_eq!(said(&[longest]), "");
+    let categories: Vec<_> = (0..=91).map(|of: u32| of.to_string()).collect();
+    let many = format!("[{}]", categories.join(", "));
+    let found = said(&[longest, ("[0, 1, 2]", &many)]);
+    assert!(
+        found.contains("data.features: make 102 inputs x 1000 windows = 102000 numbers"),
+        "{found}"
+    );
     // A column beside the windows is none of them.
     assert_eq!(said(&[windows, ("\"num\"", "\"age.13\"")]), "");
     let adagrad = "\"fed-adagrad\", server_learning_rate = 0.1, tau = 0.01";
