@@ -12,7 +12,7 @@ pub use report::{Concordance, Evaluation, Personal, Report, Waiting};
 use crate::{
     large::{self, Vector},
     order::{self, Aim, Outcome, Release, RoundKey, RoundOrder},
-    privacy::{Delta, Event, epsilon},
+    privacy::{Delta, Event, known_epsilon},
     site,
     strategy::Coordinator,
     study::{Plan, PrivacyUnit, Strategy, Study},
@@ -244,7 +244,7 @@ impl Course {
         if self.standing != Standing::Running {
             return Vec::new();
         }
-        let Ok((study, _)) = order::read(&self.text) else {
+        let Ok(study) = order::parse(&self.text) else {
             return Vec::new();
         };
         let judges = self.round > study.training.rounds;
@@ -438,7 +438,7 @@ impl Course {
             return Some(0.0);
         }
         let event = Event::new(spend.sampling, spend.noise_multiplier, steps).ok()?;
-        Some(epsilon(&[event], Delta::new(spend.delta).ok()?))
+        Some(known_epsilon(event, Delta::new(spend.delta).ok()?))
     }
 
     /// Rounds of training that are done.

@@ -236,8 +236,7 @@ pub(crate) fn sha256(course: &Course) -> Option<String> {
 /// A study that has ended with a model.
 fn done(course: &Course) -> Option<Study> {
     let is_done = *course.standing() == Standing::Done;
-    let (study, _) = is_done.then(|| order::read(course.text()).ok()).flatten()?;
-    Some(study)
+    is_done.then(|| order::parse(course.text()).ok()).flatten()
 }
 
 /// The weights of a study that is done, as safetensors.
