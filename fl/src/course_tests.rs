@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     member::MemberRound,
     order::{Answer, Ask, Site},
+    privacy::epsilon,
     region::{RegionRound, Taken},
     train::Records,
     update::Memory,
