@@ -248,14 +248,19 @@ fn regions_and_facilities_that_a_mesh_has_not_are_named() {
     let known = [("us", 4), ("eu", 1)].map(|(region, have)| (region.parse().unwrap(), have));
     let known: BTreeMap<RegionId, usize> = known.into_iter().collect();
     let said = |regions: &str| {
-        let text = STUDY.replace("sites = 4", &format!("sites = 4\nregions = {regions}"));
+        let named = match regions {
+            "" => String::new(),
+            named => format!("regions = {named}"),
+        };
+        let text = STUDY.replace("sites = 4", &format!("sites = 4\n{named}"));
         let (study, _) = read_study(&text).unwrap();
         let found = lacking(&study, &known);
         found.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let few = "sites: 4 facilities of each region are asked, and `eu` has 1";
     assert_eq!(said("[\"us\"]"), Vec::<String>::new());
-    assert_eq!(said("[]"), [few]);
+    // Without a list it is every region.
+    assert_eq!(said(""), [few]);
     assert_eq!(
         said("[\"apac\", \"eu\"]"),
         [
