@@ -367,7 +367,7 @@ fn a_study_whose_vectors_fit_no_parcel_has_the_same_model_over_three_regions_as_
         assert_eq!(of(&one), of(&three), "{kind}");
         assert_eq!(one.course.evaluation(), three.course.evaluation());
         let mut course = one.course.clone();
-        course.put_model(&one.files[&of(&one).sha256]).unwrap();
+        course.put_model(&one.files[&of(&one).sha256][..]).unwrap();
         assert_eq!(course.model().len(), 101_701);
     }
 }

@@ -111,6 +111,25 @@ pub fn model_of(bytes: &[u8]) -> Option<Vec<f32>> {
     (rest.is_empty() && model.iter().all(|value| value.is_finite())).then_some(model)
 }
 
+/// The model of so many bytes, as it is read: it is in memory once.
+///
+/// # Errors
+/// It ends before, or one of its numbers is not finite.
+pub fn read_model(mut from: impl Read, bytes: u64) -> io::Result<Vec<f32>> {
+    let mut left = bytes / 4;
+    let mut model = Vec::with_capacity(usize::try_from(left).unwrap_or_default());
+    let mut bytes = vec![0; CHUNK * 4];
+    while left > 0 {
+        let count = next_of(left);
+        let chunk = bytes.get_mut(..count * 4).unwrap_or_default();
+        from.read_exact(chunk)?;
+        let read = model_of(chunk).ok_or_else(|| invalid("the model is none".into()))?;
+        model.extend(read);
+        left -= count as u64;
+    }
+    Ok(model)
+}
+
 /// How many numbers are next of so many.
 fn next_of(left: u64) -> usize {
     usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK)

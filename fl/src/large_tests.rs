@@ -212,6 +212,13 @@ fn a_model_with_a_number_that_is_none_is_none() {
     assert_eq!(model_of(&good).unwrap(), [0.5, -1.0]);
     assert_eq!(model_of(&good[..7]), None);
     assert_eq!(model_of(&model_bytes(&[f32::NAN])), None);
+    let long: Vec<f32> = (0..LONG).map(|at| at as f32).collect();
+    let mut bytes = model_bytes(&long);
+    let length = bytes.len() as u64;
+    assert_eq!(read_model(&bytes[..], length).unwrap(), long);
+    assert!(read_model(&bytes[..], length + 4).is_err());
+    bytes.splice(4 * CHUNK.., f32::INFINITY.to_le_bytes());
+    assert!(read_model(&bytes[..], 4 * CHUNK as u64 + 4).is_err());
 }
 
 /// A file, of which it is counted how far it was read, and how much at once.

@@ -28,7 +28,6 @@ use node::{
     token::{Interaction, TokenError, Verifier},
 };
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
 use types::{Name, Timestamp};
 
@@ -230,7 +229,8 @@ pub(crate) fn onnx(course: &Course) -> Option<Vec<u8>> {
 
 /// SHA-256 of the weights of a study that is done, in hexadecimal digits.
 pub(crate) fn sha256(course: &Course) -> Option<String> {
-    weights(course).map(|weights| hex(&Sha256::digest(weights)))
+    let model = site::model(&done(course)?).ok()?;
+    export::safetensors_sha256(&model, course.model()).map(|digest| hex(&digest))
 }
 
 /// A study that has ended with a model.
