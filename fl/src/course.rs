@@ -308,9 +308,11 @@ impl Course {
             return true;
         }
         let numbers = release.take_numbers();
+        let has_failed = matches!(release.outcome, Outcome::Failed(_));
         self.waiting.remove(from);
         self.releases.insert(from.clone(), (release, numbers));
-        if self.releases.len() == asked.len() {
+        // What one region lacks no other makes up for: they are told, and nothing more is trained or paid for.
+        if has_failed || self.releases.len() == asked.len() {
             self.close(now_ms);
         }
         true
@@ -365,7 +367,7 @@ impl Course {
         self.standing = Standing::Failed(why);
     }
 
-    /// Every region has released.
+    /// Every region has released, or one that it has no sum.
     fn close(&mut self, now_ms: i64) {
         let failures =
             self.releases

@@ -436,6 +436,30 @@ fn a_study_that_is_cancelled_ends_the_round_at_each_region_that_has_released_not
     assert_eq!(attempts, [2, 2]);
 }
 
+#[test]
+fn a_round_that_fails_in_one_region_ends_in_every_other_at_once() {
+    let mut course = World::new(&[&SIX[..2], &SIX[2..4]], text(2, 2, ""), 3).course;
+    for (region, _) in course.orders() {
+        course.was_ordered(&region);
+    }
+    let why = "2 sites are asked for and 1 facilities are known here";
+    let release = Release {
+        key: course.key(),
+        outcome: Outcome::Failed(why.into()),
+        sites: BTreeMap::new(),
+        bytes: 0,
+        asked: false,
+    };
+    assert!(course.take(&"eu".parse().unwrap(), release, 7));
+    let failed = Standing::Failed(format!("round 1: region eu: {why}"));
+    assert_eq!(course.standing(), &failed);
+    let us: RegionId = "us".parse().unwrap();
+    assert_eq!(course.ends(), std::slice::from_ref(&us));
+    course.was_ended(&us);
+    course.resume(8).unwrap();
+    assert_eq!(course.orders().len(), 2);
+}
+
 /// A study that hides records, with the spend of so many releases of a round.
 fn hidden() -> (String, impl Fn(u64) -> Option<f64>) {
     let more = "privacy = { unit = \"record\", epsilon = 8.0, delta = 1e-4, clip = 1.0 }";
