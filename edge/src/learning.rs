@@ -142,10 +142,13 @@ impl Learner {
     /// # Errors
     /// As the store: nothing was answered then, and the ask is still there.
     pub async fn step(&self) -> Result<bool, StoreError> {
+        let learning = self.config.learning.as_ref();
+        let by_person = learning.is_some_and(|of| of.approval == Approval::Person);
         let mut after = 0;
         // However many wait for a person, those behind them are answered.
         loop {
-            let some = move |commit: &mut Commit<'_, '_>| rows::pending(commit.tx(), after);
+            let some =
+                move |commit: &mut Commit<'_, '_>| rows::pending(commit.tx(), after, by_person);
             let waiting = self.store.in_commit(some).await?;
             let Some(last) = waiting.last() else {
                 return Ok(false);

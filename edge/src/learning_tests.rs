@@ -162,6 +162,7 @@ allow = { data = [], jurisdictions = [], minimum_records = 40, minimum_participa
 "#;
     let learner = learner_that(dir.path(), person);
     learner.store.begin_log().await.unwrap();
+    meet(&learner.store).await;
     let ask = |study: String, ask: &Ask| {
         let order = RoundOrder {
             key: RoundKey {
@@ -196,6 +197,19 @@ allow = { data = [], jurisdictions = [], minimum_records = 40, minimum_participa
     let left = learner.store.in_commit(|commit| rows::waiting(commit.tx()));
     assert_eq!(left.await.unwrap(), 64);
     assert!(!learner.step().await.unwrap());
+    // One of them is decided, and answered; the others are not looked at meanwhile.
+    let decided = learner.store.in_commit(|commit| {
+        let tx = commit.tx();
+        tx.execute(
+            "UPDATE study_consent SET decided = 'approved' WHERE study = 'heart-7'",
+            [],
+        )?;
+        Ok(rows::pending(tx, 0, true)?.len())
+    });
+    assert_eq!(decided.await.unwrap(), 1);
+    assert!(learner.step().await.unwrap());
+    let left = learner.store.in_commit(|commit| rows::waiting(commit.tx()));
+    assert_eq!(left.await.unwrap(), 63);
 }
 
 #[tokio::test]

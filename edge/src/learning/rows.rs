@@ -64,11 +64,18 @@ pub(super) fn add(tx: &Connection, asked: &Asked, body: &[u8]) -> Result<(), Sto
     Ok(())
 }
 
-/// The first asks that wait behind row `after`, 0 for all.
-pub(super) fn pending(tx: &Connection, after: i64) -> Result<Vec<Pending>, StoreError> {
-    let mut statement =
-        tx.prepare_cached("SELECT n, body FROM study_ask WHERE n > ?1 ORDER BY n LIMIT ?2")?;
-    let rows = statement.query_map(params![after, LOOKED_AT], |row| {
+/// The first asks that wait behind row `after`, 0 for all; where a person decides, without the studies that wait for that.
+pub(super) fn pending(
+    tx: &Connection,
+    after: i64,
+    by_person: bool,
+) -> Result<Vec<Pending>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT n, body FROM study_ask AS ask WHERE n > ?1 AND NOT (?2 AND step = 'invite' AND EXISTS (
+           SELECT 1 FROM study_consent WHERE study = ask.study AND decided IN ('waiting', 'held')))
+         ORDER BY n LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![after, by_person, LOOKED_AT], |row| {
         Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?))
     })?;
     let mut found = Vec::new();
