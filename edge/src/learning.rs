@@ -12,7 +12,7 @@ mod stays;
 mod takes;
 mod worker;
 
-pub use consent::{Decided, Plans, Waiting};
+pub use consent::{Decided, Plans, Stands, Waiting};
 pub use takes::TakesAsks;
 pub use worker::{WORKER_COMMAND, work_here};
 
@@ -142,21 +142,29 @@ impl Learner {
     /// # Errors
     /// As the store: nothing was answered then, and the ask is still there.
     pub async fn step(&self) -> Result<bool, StoreError> {
-        let waiting = self
-            .store
-            .in_commit(|commit| rows::pending(commit.tx()))
-            .await?;
-        for pending in waiting {
-            let is_done = match (&pending.asked.ask, pending.asked.order.clone()) {
-                (Ask::Invite, Some(order)) => self.invited(&pending, order).await?,
-                (Ask::Train(_), _) => self.train(&pending).await?,
-                _ => self.answer(&pending, None).await?,
+        let learning = self.config.learning.as_ref();
+        let by_person = learning.is_some_and(|of| of.approval == Approval::Person);
+        let mut after = 0;
+        // However many wait for a person, those behind them are answered.
+        loop {
+            let some =
+                move |commit: &mut Commit<'_, '_>| rows::pending(commit.tx(), after, by_person);
+            let waiting = self.store.in_commit(some).await?;
+            let Some(last) = waiting.last() else {
+                return Ok(false);
             };
-            if is_done {
-                return Ok(true);
+            after = last.n;
+            for pending in waiting {
+                let is_done = match (&pending.asked.ask, pending.asked.order.clone()) {
+                    (Ask::Invite, Some(order)) => self.invited(&pending, order).await?,
+                    (Ask::Train(_), _) => self.train(&pending).await?,
+                    _ => self.answer(&pending, None).await?,
+                };
+                if is_done {
+                    return Ok(true);
+                }
             }
         }
-        Ok(false)
     }
 
     /// The same, once the node has met its region: that it was put back to an older state, which lacks what it has answered

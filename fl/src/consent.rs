@@ -201,12 +201,18 @@ const fn kind(model: &Model) -> &'static str {
 
 fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {
     let table = study.data.table.as_ref().map(types::Name::as_str);
+    let refused = |name: &String| !allowance.data.contains(name);
+    // Of windows each is a column of its own; of a feature the first is named that is not allowed.
     let asked = |feature: &crate::study::Feature| match (table, feature.code) {
-        (Some(table), _) => format!("{table}.{}", feature.name),
-        (None, Some(code)) => code.to_string(),
-        (None, None) => feature.name.clone(),
+        (Some(table), _) => {
+            let windows = 0..study.data.windows();
+            let mut columns = windows.flat_map(|at| study.data.columns_of(feature, at));
+            columns.find_map(|column| Some(format!("{table}.{column}")).filter(refused))
+        }
+        (None, Some(code)) => Some(code.to_string()),
+        (None, None) => Some(feature.name.clone()),
     };
-    let mut wanted: Vec<_> = study.data.features.iter().map(asked).collect();
+    let mut wanted: Vec<_> = study.data.features.iter().filter_map(asked).collect();
     let label = study.data.label.names().into_iter();
     wanted.extend(label.map(|name| match table {
         Some(table) => format!("{table}.{name}"),
@@ -221,7 +227,7 @@ fn data(study: &Study, allowance: &Allowance) -> Vec<Objection> {
         Some(table) => name == table || name == "*",
         None => name == Allowance::READINGS,
     });
-    let refused = |name: &String| !whole && !allowance.data.contains(name);
+    let refused = |name: &String| !whole && refused(name);
     wanted
         .into_iter()
         .filter(refused)

@@ -99,6 +99,23 @@ fn a_coordinator_that_lies_about_what_a_study_comes_to_is_refused() {
 }
 
 #[test]
+fn each_window_of_a_feature_is_a_column_that_has_to_be_allowed() {
+    let windows = ("table = \"heart\"", "table = \"heart\", windows = 2");
+    // That `heart.age` is allowed says nothing of `heart.age.1`, which may be anything.
+    let found = said(&[windows], EU, 2.0, 50);
+    assert_eq!(found, [Objection::Data("heart.age.1".into())]);
+    let study = study(&[windows]);
+    let mut allowed = allowance();
+    allowed.data.push("heart.age.1".into());
+    assert_eq!(
+        data(&study, &allowed),
+        [Objection::Data("heart.age.2".into())]
+    );
+    allowed.data.push("heart.age.2".into());
+    assert_eq!(data(&study, &allowed), []);
+}
+
+#[test]
 fn each_thing_that_is_not_allowed_is_named() {
     let data = said(&[("name = \"age\"", "name = \"postcode\"")], EU, 2.0, 50);
     assert_eq!(data, [Objection::Data("heart.postcode".into())]);

@@ -12,7 +12,7 @@ pub use report::{Concordance, Evaluation, Personal, Report, Waiting};
 use crate::{
     large::{self, Vector},
     order::{self, Aim, Outcome, Release, RoundKey, RoundOrder},
-    privacy::{Delta, Event, epsilon},
+    privacy::{Delta, Event, known_epsilon},
     site,
     strategy::Coordinator,
     study::{Plan, PrivacyUnit, Strategy, Study},
@@ -170,11 +170,7 @@ impl Course {
     }
 
     fn enter(&mut self, study: &Study, round: u32, attempt: u32, now_ms: i64) {
-        let deadlines = &study.deadlines;
-        let steps = [deadlines.accept_seconds, deadlines.train_seconds]
-            .into_iter()
-            .chain([deadlines.exchange_seconds; 3]);
-        let allowed: i64 = steps.map(|seconds| i64::from(seconds) * 1_000).sum();
+        let allowed = study.round_ms();
         (self.round, self.attempt, self.began_ms) = (round, attempt, now_ms);
         self.until_ms = now_ms
             .saturating_add(allowed)
@@ -248,7 +244,7 @@ impl Course {
         if self.standing != Standing::Running {
             return Vec::new();
         }
-        let Ok((study, _)) = order::read(&self.text) else {
+        let Ok(study) = order::parse(&self.text) else {
             return Vec::new();
         };
         let judges = self.round > study.training.rounds;
@@ -312,9 +308,11 @@ impl Course {
             return true;
         }
         let numbers = release.take_numbers();
+        let has_failed = matches!(release.outcome, Outcome::Failed(_));
         self.waiting.remove(from);
         self.releases.insert(from.clone(), (release, numbers));
-        if self.releases.len() == asked.len() {
+        // What one region lacks no other makes up for: they are told, and nothing more is trained or paid for.
+        if has_failed || self.releases.len() == asked.len() {
             self.close(now_ms);
         }
         true
@@ -369,7 +367,7 @@ impl Course {
         self.standing = Standing::Failed(why);
     }
 
-    /// Every region has released.
+    /// Every region has released, or one that it has no sum.
     fn close(&mut self, now_ms: i64) {
         let failures =
             self.releases
@@ -442,7 +440,7 @@ impl Course {
             return Some(0.0);
         }
         let event = Event::new(spend.sampling, spend.noise_multiplier, steps).ok()?;
-        Some(epsilon(&[event], Delta::new(spend.delta).ok()?))
+        Some(known_epsilon(event, Delta::new(spend.delta).ok()?))
     }
 
     /// Rounds of training that are done.

@@ -4,11 +4,13 @@ use super::*;
 use crate::{
     member::MemberRound,
     order::{Answer, Ask, Site},
+    privacy::epsilon,
     region::{RegionRound, Taken},
     train::Records,
     update::Memory,
 };
 use rand::{Rng, seq::SliceRandom};
+use std::num::NonZeroUsize;
 use types::{FacilityId, Place};
 
 #[path = "course_strategy_tests.rs"]
@@ -242,7 +244,7 @@ impl World {
         let before = || (of(&stepping.model), stepping.moments.as_ref().map(of));
         let make = |part| {
             let mut made = Vec::new();
-            let mut step = stepping.step(looked, part, sums(), before());
+            let mut step = stepping.step(looked, part, sums(), before(), NonZeroUsize::MIN);
             std::io::Read::read_to_end(&mut step, &mut made).unwrap();
             made
         };
@@ -365,7 +367,7 @@ fn a_study_whose_vectors_fit_no_parcel_has_the_same_model_over_three_regions_as_
         assert_eq!(of(&one), of(&three), "{kind}");
         assert_eq!(one.course.evaluation(), three.course.evaluation());
         let mut course = one.course.clone();
-        course.put_model(&one.files[&of(&one).sha256]).unwrap();
+        course.put_model(&one.files[&of(&one).sha256][..]).unwrap();
         assert_eq!(course.model().len(), 101_701);
     }
 }
@@ -432,6 +434,30 @@ fn a_study_that_is_cancelled_ends_the_round_at_each_region_that_has_released_not
     let keys = world.course.orders().into_iter();
     let attempts: Vec<_> = keys.map(|(_, order)| order.key.attempt).collect();
     assert_eq!(attempts, [2, 2]);
+}
+
+#[test]
+fn a_round_that_fails_in_one_region_ends_in_every_other_at_once() {
+    let mut course = World::new(&[&SIX[..2], &SIX[2..4]], text(2, 2, ""), 3).course;
+    for (region, _) in course.orders() {
+        course.was_ordered(&region);
+    }
+    let why = "2 sites are asked for and 1 facilities are known here";
+    let release = Release {
+        key: course.key(),
+        outcome: Outcome::Failed(why.into()),
+        sites: BTreeMap::new(),
+        bytes: 0,
+        asked: false,
+    };
+    assert!(course.take(&"eu".parse().unwrap(), release, 7));
+    let failed = Standing::Failed(format!("round 1: region eu: {why}"));
+    assert_eq!(course.standing(), &failed);
+    let us: RegionId = "us".parse().unwrap();
+    assert_eq!(course.ends(), std::slice::from_ref(&us));
+    course.was_ended(&us);
+    course.resume(8).unwrap();
+    assert_eq!(course.orders().len(), 2);
 }
 
 /// A study that hides records, with the spend of so many releases of a round.

@@ -6,7 +6,10 @@
 //! more than not clipping any.
 //!
 //! Parameters are one flat vector: of each layer its weights, row by row of its inputs, then its biases.
-use crate::logistic::{loss, sigmoid};
+use crate::{
+    logistic::{loss, sigmoid},
+    privacy::clip::scaled_to,
+};
 use rand::{Rng, RngCore};
 
 /// A stack of dense layers with rectifiers between them, that ends in the logit of yes.
@@ -113,7 +116,9 @@ impl Dense {
         let logit = self.forward(parameters, record, scratch);
         let target = if label { 1.0 } else { 0.0 };
         let norm = self.backward(parameters, sigmoid(logit) - target, scratch);
-        let factor = clip.map_or(1.0, |clip| (clip / norm).min(1.0));
+        let Some(factor) = scaled_to(clip, norm) else {
+            return loss(logit, target);
+        };
         let mut rest = sum;
         for (layer, (from, to)) in self.layers().enumerate() {
             let (weights, after) = rest.split_at_mut(from * to);
@@ -230,6 +235,19 @@ mod tests {
                 assert!((whole * expected - clipped).abs() < 1e-12);
             }
         }
+    }
+
+    #[test]
+    fn a_gradient_whose_norm_is_no_number_adds_nothing() {
+        // Five layers grow beyond what has a square, five more shrink again to a million, and nothing comes back through
+        // the last one: the squares of the sixth are infinite, its derivatives 0, and their product is no number.
+        let model = Dense::of_widths(1, &[1; 10]);
+        let grow = [1e37; 5].into_iter().chain([1e-37; 4]).chain([1e-31, 0.0]);
+        let parameters: Vec<f32> = grow.flat_map(|weight| [weight, 0.0]).collect();
+        let (_, whole) = gradient(&model, &parameters, &[1.0], None);
+        assert!(whole.iter().any(|value| value.abs() > 1e5), "{whole:?}");
+        let (_, clipped) = gradient(&model, &parameters, &[1.0], Some(1.0));
+        assert_eq!(clipped, vec![0.0; parameters.len()]);
     }
 
     #[test]

@@ -7,9 +7,14 @@ use crate::{
     net::{Cox, Gru, Net, Tcn},
 };
 use onnx::{Attribute, Message, named, node, places, tensor, value};
+use ring::digest::{Context, SHA256};
 
 const IR_VERSION: u64 = 8;
 const OPERATORS: u64 = 13;
+/// Numbers of which the bytes are made at once.
+const PIECE: usize = 1 << 16;
+/// Room for the header of a file of weights, so that it is not moved while it grows.
+const HEADER_BYTES: usize = 64 << 10;
 
 /// Numbers of a model: their name, their shape and themselves.
 struct Part<'a> {
@@ -80,30 +85,47 @@ fn bytes_of(values: &[f32]) -> Vec<u8> {
 /// parameters.
 #[must_use]
 pub fn safetensors(net: &Net, parameters: &[f32]) -> Option<Vec<u8>> {
-    let (mut header, mut data) = (
-        String::from("{\"__metadata__\":{\"format\":\"pt\"}"),
-        Vec::new(),
-    );
-    for part in parts(net, parameters)? {
-        let begin = data.len();
-        data.extend(bytes_of(part.values));
-        let end = data.len();
+    let mut file = Vec::with_capacity(parameters.len() * 4 + HEADER_BYTES);
+    pieces(net, parameters, |piece| file.extend_from_slice(piece))?;
+    Some(file)
+}
+
+/// SHA-256 of what [`safetensors`] gives, without a copy of the model.
+#[must_use]
+pub fn safetensors_sha256(net: &Net, parameters: &[f32]) -> Option<[u8; 32]> {
+    let mut context = Context::new(&SHA256);
+    pieces(net, parameters, |piece| context.update(piece))?;
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Some(digest)
+}
+
+/// The file of the weights, piece after piece.
+fn pieces(net: &Net, parameters: &[f32], mut take: impl FnMut(&[u8])) -> Option<()> {
+    let parts = parts(net, parameters)?;
+    let mut header = String::from("{\"__metadata__\":{\"format\":\"pt\"}");
+    let mut begin = 0;
+    for part in &parts {
+        let end = begin + part.values.len() * 4;
         let shape: Vec<_> = part.shape.iter().map(ToString::to_string).collect();
         header += &format!(
             ",\"{}\":{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[{begin},{end}]}}",
             part.name,
             shape.join(",")
         );
+        begin = end;
     }
     header.push('}');
     // The data begins at a multiple of eight bytes.
     while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend(header.into_bytes());
-    file.extend(data);
-    Some(file)
+    take(&(header.len() as u64).to_le_bytes());
+    take(header.as_bytes());
+    for values in parts.iter().flat_map(|part| part.values.chunks(PIECE)) {
+        take(&bytes_of(values));
+    }
+    Some(())
 }
 
 /// The model as ONNX; none when it has another number of parameters.
@@ -243,6 +265,9 @@ mod tests {
             serde_json::json!([0, 60])
         );
         assert_eq!(data, bytes_of(&parameters));
+        let digest = ring::digest::digest(&SHA256, &file);
+        let known = safetensors_sha256(&model, &parameters);
+        assert_eq!(known.unwrap(), digest.as_ref());
         assert_eq!(safetensors(&model, &parameters[1..]), None);
         assert_eq!(onnx(&model, &parameters[1..], "m"), None);
     }

@@ -102,9 +102,11 @@ pub fn auroc(model: &Net, parameters: &[f32], test: &Records) -> Option<f64> {
 }
 
 fn scored(model: &Net, parameters: &[f32], records: &Records) -> Vec<Scored> {
-    let of = |(record, label): (&[f32], bool)| Scored {
-        score: model.probability(parameters, record),
-        label,
+    let of = |(record, label): (&[f32], bool)| {
+        // A score that is no number is undecided: an error would tell of its record, by itself and unmasked.
+        let score = Some(model.probability(parameters, record)).filter(|score| !score.is_nan());
+        let score = score.unwrap_or(0.5);
+        Scored { score, label }
     };
     records.iter().map(of).collect()
 }

@@ -67,3 +67,21 @@ evaluation = { resamples = 100 }
         "{found:?}"
     );
 }
+
+#[test]
+fn a_score_that_is_no_number_is_undecided_and_no_error_that_tells_of_its_record() {
+    let hidden = vec![1; 9];
+    let net = Net::of(&crate::study::Model::Mlp { hidden }, 1, 1);
+    // Each layer is 1e37 of the one before, until the last one takes nothing of what is infinite.
+    let mut parameters = [1e37, 0.0].repeat(9);
+    parameters.extend([0.0, 0.0]);
+    assert!(net.probability(&parameters, &[1.0]).is_nan());
+    let labels = (0..12).map(|at| at % 2 == 0).collect();
+    // One record grows without bound, and all others stay 0.
+    let values = (0..12).map(|at| f32::from(u8::from(at == 5))).collect();
+    let records = Records::new(1, values, labels).unwrap();
+    let mut random = StdRng::seed_from_u64(1);
+    let judged = of(&net, &parameters, None, &records, (100, &mut random)).unwrap();
+    assert_eq!(judged.numbers.iter().sum::<u32>(), 12);
+    assert_eq!(judged.told.figures.unwrap().auroc, Some(0.5));
+}

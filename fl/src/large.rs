@@ -1,5 +1,5 @@
 //! Vectors that fit no parcel: they travel as blobs, each by its name, and whoever coordinates sums them and takes the next
-//! step a chunk at a time. However many members send, and however large the model is, memory holds a chunk of each vector.
+//! step a chunk at a time. However many members send, and however large the model is, memory holds a few chunks of each thread.
 //!
 //! A vector is its numbers one after another, each four bytes from the lowest on (of moments: eight). Such a file is not
 //! encrypted where it lies, so nothing but models and masked updates may be one: a study whose updates are seen one by one
@@ -14,7 +14,11 @@ use crate::{
     update::{Seen, UpdateCodec},
 };
 use serde::{Deserialize, Serialize};
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    num::NonZeroUsize,
+    thread::{self, ScopedJoinHandle},
+};
 use types::RegionId;
 
 /// The most numbers of an order or an update that travel in a parcel, which has at most 1 MiB.
@@ -105,6 +109,25 @@ pub fn model_of(bytes: &[u8]) -> Option<Vec<f32>> {
     let (numbers, rest) = bytes.as_chunks::<4>();
     let model: Vec<f32> = numbers.iter().map(|n| f32::from_le_bytes(*n)).collect();
     (rest.is_empty() && model.iter().all(|value| value.is_finite())).then_some(model)
+}
+
+/// The model of so many bytes, as it is read: it is in memory once.
+///
+/// # Errors
+/// It ends before, or one of its numbers is not finite.
+pub fn read_model(mut from: impl Read, bytes: u64) -> io::Result<Vec<f32>> {
+    let mut left = bytes / 4;
+    let mut model = Vec::with_capacity(usize::try_from(left).unwrap_or_default());
+    let mut bytes = vec![0; CHUNK * 4];
+    while left > 0 {
+        let count = next_of(left);
+        let chunk = bytes.get_mut(..count * 4).unwrap_or_default();
+        from.read_exact(chunk)?;
+        let read = model_of(chunk).ok_or_else(|| invalid("the model is none".into()))?;
+        model.extend(read);
+        left -= count as u64;
+    }
+    Ok(model)
 }
 
 /// How many numbers are next of so many.
@@ -245,13 +268,15 @@ impl Stepping {
     }
 
     /// The next model as it is read, or what the strategy remembers for the step after it. `inputs`: the sums, in their
-    /// order; `before`: the model, and what was remembered.
+    /// order; `before`: the model, and what was remembered. Each of the threads makes a chunk at a time: it comes to the same to
+    /// the last bit, however many they are.
     pub fn step<R: Read>(
         &self,
         looked: Looked,
         part: Part,
         inputs: Vec<R>,
         before: (R, Option<R>),
+        threads: NonZeroUsize,
     ) -> Step<'_, R> {
         Step {
             of: self,
@@ -259,10 +284,34 @@ impl Stepping {
             part,
             inputs,
             before,
+            threads: threads.get(),
             left: self.model.bytes / 4,
             made: Made::new(),
         }
     }
+
+    /// What a chunk becomes.
+    fn stepped(&self, chunk: Chunk, divisor: f64, part: Part) -> io::Result<Vec<u8>> {
+        let mean = self.codec.values(&chunk.sum, divisor);
+        let mut stepped = Coordinator::part(chunk.model, chunk.moments, self.steps);
+        let moved = stepped.step(&self.strategy, &mean);
+        moved.map_err(|error| invalid(error.to_string()))?;
+        Ok(match part {
+            Part::Model => model_bytes(stepped.model()),
+            Part::Moments => stepped.moments().to_bytes(),
+        })
+    }
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// What the next numbers of a model follow from.
+struct Chunk {
+    sum: Vec<i64>,
+    model: Vec<f32>,
+    moments: Moments,
 }
 
 /// What a step makes.
@@ -274,19 +323,20 @@ pub enum Part {
     Moments,
 }
 
-/// A step, a chunk at a time.
+/// A step, a chunk of each thread at a time.
 pub struct Step<'a, R> {
     of: &'a Stepping,
     looked: Looked,
     part: Part,
     inputs: Vec<R>,
     before: (R, Option<R>),
+    threads: usize,
     left: u64,
     made: Made,
 }
 
 impl<R: Read> Step<'_, R> {
-    fn next(&mut self) -> io::Result<Vec<u8>> {
+    fn read_chunk(&mut self) -> io::Result<Chunk> {
         let count = next_of(self.left);
         let mut bytes = vec![0; count * 4];
         let mut sum = vec![0_i64; count];
@@ -296,12 +346,10 @@ impl<R: Read> Step<'_, R> {
                 *sum += i64::from(i32::from_le_bytes(*number));
             }
         }
-        let mean = self.of.codec.values(&sum, self.looked.divisor);
         let (model, moments) = &mut self.before;
         model.read_exact(&mut bytes)?;
-        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let model = model_of(&bytes).ok_or_else(|| invalid("the model is none".into()))?;
-        let before = match moments {
+        let moments = match moments {
             None => Moments::none(count),
             Some(file) => {
                 let mut bytes = vec![0; count * 16];
@@ -309,13 +357,31 @@ impl<R: Read> Step<'_, R> {
                 Moments::of_bytes(&bytes)
             }
         };
-        let mut part = Coordinator::part(model, before, self.of.steps);
-        let stepped = part.step(&self.of.strategy, &mean);
-        stepped.map_err(|error| invalid(error.to_string()))?;
         self.left -= count as u64;
-        Ok(match self.part {
-            Part::Model => model_bytes(part.model()),
-            Part::Moments => part.moments().to_bytes(),
+        Ok(Chunk {
+            sum,
+            model,
+            moments,
+        })
+    }
+
+    /// The next chunks, one by each thread.
+    fn next(&mut self) -> io::Result<Vec<u8>> {
+        let (of, divisor, part) = (self.of, self.looked.divisor, self.part);
+        thread::scope(|scope| {
+            let mut others = Vec::new();
+            while others.len() + 1 < self.threads && self.left > CHUNK as u64 {
+                let chunk = self.read_chunk()?;
+                others.push(scope.spawn(move || of.stepped(chunk, divisor, part)));
+            }
+            let own = of.stepped(self.read_chunk()?, divisor, part);
+            let mut made = Vec::new();
+            let panicked = |_| Err(io::Error::other("a thread that steps has ended"));
+            for other in others.into_iter().map(ScopedJoinHandle::join) {
+                made.extend(other.unwrap_or_else(panicked)?);
+            }
+            made.extend(own?);
+            Ok(made)
         })
     }
 }

@@ -160,7 +160,8 @@ fn a_step_that_is_taken_a_chunk_at_a_time_is_the_step_that_is_taken_at_once() {
             let looked = stepping.look(read_of(&sums)).unwrap();
             let make = |part| {
                 let before = (&model[..], moments.as_deref());
-                all_of(stepping.step(looked, part, read_of(&sums), before))
+                let threads = NonZeroUsize::new([1, 3][step as usize]).unwrap();
+                all_of(stepping.step(looked, part, read_of(&sums), before, threads))
             };
             let next = make(Part::Model);
             moments = stepping.remembers().then(|| make(Part::Moments));
@@ -211,6 +212,13 @@ fn a_model_with_a_number_that_is_none_is_none() {
     assert_eq!(model_of(&good).unwrap(), [0.5, -1.0]);
     assert_eq!(model_of(&good[..7]), None);
     assert_eq!(model_of(&model_bytes(&[f32::NAN])), None);
+    let long: Vec<f32> = (0..LONG).map(|at| at as f32).collect();
+    let mut bytes = model_bytes(&long);
+    let length = bytes.len() as u64;
+    assert_eq!(read_model(&bytes[..], length).unwrap(), long);
+    assert!(read_model(&bytes[..], length + 4).is_err());
+    bytes.splice(4 * CHUNK.., f32::INFINITY.to_le_bytes());
+    assert!(read_model(&bytes[..], 4 * CHUNK as u64 + 4).is_err());
 }
 
 /// A file, of which it is counted how far it was read, and how much at once.
@@ -278,6 +286,6 @@ fn of_any_number_of_files_no_more_than_a_chunk_of_each_is_read_before_it_is_writ
     let looked = stepping.look(read_of(&sums)).unwrap();
     let (mut files, read, most) = counted(&bytes, 3);
     let model = files.pop().unwrap();
-    let step = stepping.step(looked, Part::Model, files, (model, None));
+    let step = stepping.step(looked, Part::Model, files, (model, None), NonZeroUsize::MIN);
     assert_eq!(is_in_step(step, &read, &most), bytes.len());
 }

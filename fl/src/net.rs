@@ -13,6 +13,7 @@ pub use tcn::Tcn;
 use crate::{
     dense::{self, Dense},
     logistic::{loss, sigmoid},
+    privacy::clip::scaled_to,
     study::Model,
 };
 use rand::{Rng, RngCore};
@@ -131,10 +132,11 @@ impl Net {
             Self::Cox(_) | Self::Dense(_) => 0.0,
         };
         let norm = whole.iter().map(|value| value * value).sum::<f64>().sqrt();
-        let factor = clip.map_or(1.0, |clip| (clip / norm).min(1.0));
-        sum.iter_mut()
-            .zip(whole)
-            .for_each(|(sum, value)| *sum += factor * *value);
+        if let Some(factor) = scaled_to(clip, norm) {
+            sum.iter_mut()
+                .zip(whole)
+                .for_each(|(sum, value)| *sum += factor * *value);
+        }
         loss(logit, target)
     }
 }

@@ -4,6 +4,7 @@
 //! - [`accountant`]: (ε, δ) of a list of events, never below the true value: by the privacy loss distribution, and
 //!   bounded by Rényi differential privacy.
 //! - [`calibrate`]: the least noise that keeps a target.
+//! - `known`: both, without being worked out again for a study that is read again.
 //! - [`clip`]: the norm to which updates are clipped; the only maker of noise, so that noise is tied to the clip.
 //! - [`discrete`]: the exact sampler of the discrete Gaussian.
 //!
@@ -16,6 +17,7 @@ mod coin;
 pub mod discrete;
 pub mod event;
 mod fft;
+mod known;
 mod loss;
 mod normal;
 mod rdp;
@@ -23,3 +25,4 @@ mod rdp;
 pub use accountant::{epsilon, epsilon_by_rdp};
 pub use calibrate::noise_multiplier;
 pub use event::{Delta, Event, InvalidEvent};
+pub use known::{known_epsilon, known_noise};

@@ -324,7 +324,7 @@ impl RegionRound {
     /// What is to be asked of whom, and was not yet.
     #[must_use]
     pub fn asks(&self) -> Vec<(Member, FacilityId, Ask)> {
-        let mut asks = Vec::new();
+        let (mut asks, mut sums) = (Vec::new(), None);
         for (member, facility) in &self.members {
             if self.is_running() && self.round.is_in_reserve(*member) {
                 continue;
@@ -336,7 +336,7 @@ impl RegionRound {
             if wanted.is_none() && !self.asked.contains_key(member) {
                 continue;
             }
-            if let Some(ask) = self.ask(*member, wanted) {
+            if let Some(ask) = self.ask(*member, wanted, &mut sums) {
                 asks.push((*member, facility.clone(), ask));
             }
         }
@@ -349,9 +349,15 @@ impl RegionRound {
         takes_part.then(|| self.round.step())
     }
 
-    fn ask(&self, member: Member, step: Option<Step>) -> Option<Ask> {
+    /// `sums`: a copy of those of the round, made once for all whom it is needed for.
+    fn ask(
+        &self,
+        member: Member,
+        step: Option<Step>,
+        sums: &mut Option<Aggregator>,
+    ) -> Option<Ask> {
         // Closed already, so that these only read.
-        let mut sums = self.sums.clone();
+        let sums = sums.get_or_insert_with(|| self.sums.clone());
         Some(match step {
             None => Ask::Over,
             Some(Step::Invite) => Ask::Invite,

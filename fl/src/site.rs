@@ -61,7 +61,7 @@ pub fn model(study: &Study) -> Result<Net, SiteError> {
 }
 
 /// The most numbers of a record, of all windows together.
-const MAX_ROW: usize = 100_000;
+pub(crate) const MAX_ROW: usize = 100_000;
 
 /// How the updates of a study are written in its first round.
 ///
@@ -337,19 +337,16 @@ fn made<R: CryptoRng>(
         return Ok((numbers, Some(memory)));
     }
     let trained = match trained(study, plan, model, (global, records), random) {
-        // That it led nowhere would tell of records, and no noise covers what is declined: what is sent is noise.
+        // That it led nowhere would tell of records, and no noise covers what is declined, nor is it paid for: what is sent is
+        // that the model has not moved.
         Err(SiteError::Train(TrainError::Diverged(_)))
-            if study.privacy.unit == PrivacyUnit::Facility =>
+            if study.privacy.unit != PrivacyUnit::None =>
         {
             global.to_vec()
         }
         trained => trained?,
     };
-    let moved: Vec<f32> = trained
-        .iter()
-        .zip(global)
-        .map(|(to, from)| to - from)
-        .collect();
+    let moved = moved(study.privacy.unit, &trained, global);
     if let Some(compression) = study.aggregation.compression {
         let left = memory.map_or(&[][..], |of| &of.residual);
         let (numbers, residual) = codec.compress(compression, &moved, left)?;
@@ -367,6 +364,16 @@ fn made<R: CryptoRng>(
     };
     let noise = share.as_ref().map(|share| (share, random));
     Ok((codec.encode(&moved, weight(study, records), noise)?, None))
+}
+
+/// By how much a model has moved; where something is hidden, none that has moved beyond all numbers.
+fn moved(unit: PrivacyUnit, trained: &[f32], global: &[f32]) -> Vec<f32> {
+    let both = trained.iter().zip(global);
+    let moved: Vec<f32> = both.map(|(to, from)| to - from).collect();
+    match unit == PrivacyUnit::None || moved.iter().all(|value| value.is_finite()) {
+        true => moved,
+        false => vec![0.0; moved.len()],
+    }
 }
 
 const fn no_noise<'a, R>() -> Option<(&'a DiscreteGaussian, &'a mut R)> {

@@ -68,7 +68,7 @@ fn a_private_update_is_noised_and_one_without_privacy_follows_from_its_seed() {
 }
 
 #[test]
-fn training_that_leads_nowhere_tells_nothing_where_facilities_are_hidden() {
+fn training_that_leads_nowhere_tells_nothing_where_anything_is_hidden() {
     let far = |changes: &[(&str, &str)]| {
         let mut study = study(changes);
         let plan = study.plan().unwrap();
@@ -81,4 +81,9 @@ fn training_that_leads_nowhere_tells_nothing_where_facilities_are_hidden() {
     let unit = ("unit = \"record\"", "unit = \"facility\"");
     let sent = far(&[unit, (BOUND, "units = 65536")]);
     assert_eq!(sent.map(|numbers| numbers.len()), Ok(2));
+    // It follows from noised sums, which a site that declines would not pay for.
+    assert_eq!(far(&[]), Ok(vec![0, 0]));
+    let beyond = |unit| moved(unit, &[3e38, 1.0], &[-3e38, 0.0]);
+    assert_eq!(beyond(PrivacyUnit::Record), [0.0, 0.0]);
+    assert_eq!(beyond(PrivacyUnit::None), [f32::INFINITY, 1.0]);
 }

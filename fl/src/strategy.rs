@@ -63,9 +63,14 @@ impl Moments {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.first.len() * 16];
         let both = self.first.iter().zip(&self.second);
-        both.flat_map(|(m, v)| [m.to_le_bytes(), v.to_le_bytes()].concat())
-            .collect()
+        for (to, (m, v)) in bytes.as_chunks_mut::<16>().0.iter_mut().zip(both) {
+            let (first, second) = to.split_at_mut(8);
+            first.copy_from_slice(&m.to_le_bytes());
+            second.copy_from_slice(&v.to_le_bytes());
+        }
+        bytes
     }
 
     pub(crate) fn of_bytes(bytes: &[u8]) -> Self {

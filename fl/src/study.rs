@@ -112,6 +112,21 @@ impl Study {
         parameters * self.vectors() + self.privacy.adaptive.is_some() as usize
     }
 
+    /// How long a round may take in a region, in ms: each of its steps once, and of `cyclic` training once at each site, for
+    /// whoever does not answer is waited for before the next one trains.
+    #[must_use]
+    pub fn round_ms(&self) -> i64 {
+        let of = &self.deadlines;
+        let turns = match self.training.strategy {
+            Strategy::Cyclic {} => i64::from(self.sites),
+            _ => 1,
+        };
+        let seconds = i64::from(of.accept_seconds)
+            + i64::from(of.train_seconds) * turns
+            + i64::from(of.exchange_seconds) * 3;
+        seconds * 1_000
+    }
+
     /// Whether the presence of single records is hidden.
     #[must_use]
     pub fn hides_records(&self) -> bool {

@@ -7,7 +7,6 @@ use fl::{
     study::Study,
 };
 use node::problem::Problem;
-use sha2::{Digest as _, Sha256};
 
 /// The model of a study that is done, as ONNX.
 pub(crate) fn onnx(course: &Course) -> Option<Vec<u8>> {
@@ -18,14 +17,14 @@ pub(crate) fn onnx(course: &Course) -> Option<Vec<u8>> {
 
 /// SHA-256 of the weights of a study that is done, in hexadecimal digits.
 pub(crate) fn sha256(course: &Course) -> Option<String> {
-    weights(course).map(|weights| hex(&Sha256::digest(weights)))
+    let model = site::model(&done(course)?).ok()?;
+    export::safetensors_sha256(&model, course.model()).map(|digest| hex(&digest))
 }
 
 /// A study that has ended with a model.
 fn done(course: &Course) -> Option<Study> {
     let is_done = *course.standing() == Standing::Done;
-    let (study, _) = is_done.then(|| order::read(course.text()).ok()).flatten()?;
-    Some(study)
+    is_done.then(|| order::parse(course.text()).ok()).flatten()
 }
 
 /// The weights of a study that is done, as safetensors.

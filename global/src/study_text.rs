@@ -33,6 +33,26 @@ impl Validate for StudyFile {
 /// # Errors
 /// Every problem with its key, at least one.
 pub fn read_study(text: &str) -> Result<(Study, Plan), Vec<Problem>> {
+    match (understood(text), no_region(text)) {
+        (Ok(read), None) => Ok(read),
+        (Ok(_), Some(problem)) => Err(vec![problem]),
+        (Err(mut problems), more) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
+}
+
+/// A list of regions with none in it, which a study that runs already may have: left out, it is every one.
+fn no_region(text: &str) -> Option<Problem> {
+    let is_short = text.len() <= order::MAX_STUDY_BYTES;
+    let table: toml::Table = is_short.then(|| toml::from_str(text).ok()).flatten()?;
+    let named = table.get("regions")?.as_array()?;
+    let message = "names no region; left out, it is every one that the mesh has";
+    named.is_empty().then(|| Problem::new("regions", message))
+}
+
+fn understood(text: &str) -> Result<(Study, Plan), Vec<Problem>> {
     let why = match order::read(text) {
         Ok(read) if read.0.senseless().is_empty() => return Ok(read),
         Ok(_) => String::new(),

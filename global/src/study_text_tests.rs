@@ -33,6 +33,11 @@ fn each_thing_that_is_wrong_with_a_study_is_said_with_its_key() {
     assert_eq!(said(&[]), Vec::<String>::new());
     for (from, to, expected) in [
         ("sites = 4", "sites = 4\nsurprise = 1", "surprise: "),
+        (
+            "sites = 4",
+            "sites = 4\nregions = []",
+            "regions: names no region; left out, it is every one",
+        ),
         ("\"num\"", "\"num\", colour = 1", "data.label"),
         ("rounds = 5", "rounds = \"many\"", "training.rounds: "),
         (
@@ -243,14 +248,19 @@ fn regions_and_facilities_that_a_mesh_has_not_are_named() {
     let known = [("us", 4), ("eu", 1)].map(|(region, have)| (region.parse().unwrap(), have));
     let known: BTreeMap<RegionId, usize> = known.into_iter().collect();
     let said = |regions: &str| {
-        let text = STUDY.replace("sites = 4", &format!("sites = 4\nregions = {regions}"));
+        let named = match regions {
+            "" => String::new(),
+            named => format!("regions = {named}"),
+        };
+        let text = STUDY.replace("sites = 4", &format!("sites = 4\n{named}"));
         let (study, _) = read_study(&text).unwrap();
         let found = lacking(&study, &known);
         found.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let few = "sites: 4 facilities of each region are asked, and `eu` has 1";
     assert_eq!(said("[\"us\"]"), Vec::<String>::new());
-    assert_eq!(said("[]"), [few]);
+    // Without a list it is every region.
+    assert_eq!(said(""), [few]);
     assert_eq!(
         said("[\"apac\", \"eu\"]"),
         [
@@ -258,4 +268,67 @@ fn regions_and_facilities_that_a_mesh_has_not_are_named() {
             few
         ]
     );
+}
+
+/// Every key of a study.
+const PAGE: &str = include_str!("../../docs/study.md");
+
+/// The words between backticks.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_page_of_every_key_shows_good_studies_and_leaves_none_out() {
+    let shown: Vec<_> = PAGE.split("```toml\n").skip(1).collect();
+    assert_eq!(shown.len(), 2);
+    for text in shown {
+        let (text, _) = text.split_once("\n```").unwrap();
+        assert_eq!(read_study(text).err(), None);
+    }
+    let mut keys = std::collections::BTreeSet::new();
+    for (from, to) in [
+        ("sites = 4", "sites = 4\nx = 1"),
+        ("table = \"heart\"", "x = 1, table = \"heart\""),
+        ("table = \"heart\"", "stays = { x = 1 }"),
+        ("name = \"age\"", "x = 1, name = \"age\""),
+        ("centre = 54", "x = 1, centre = 54"),
+        ("\"binary\"", "\"binary\", x = 1"),
+        ("\"binary\", column = \"num\"", "\"survival\", x = 1"),
+        ("\"logistic\"", "\"mlp\", x = 1"),
+        ("\"logistic\"", "\"gru\", x = 1"),
+        ("\"logistic\"", "\"tcn\", x = 1"),
+        ("\"logistic\"", "\"best\""),
+        ("rounds = 5", "x = 1, rounds = 5"),
+        ("\"fed-avg\"", "\"best\""),
+        ("\"fed-avg\"", "\"fed-prox\", x = 1"),
+        ("\"fed-avg\"", "\"fed-adam\", x = 1"),
+        ("\"fed-avg\"", "\"scaffold\", x = 1"),
+        ("\"fed-avg\"", "\"trimmed-mean\", x = 1"),
+        ("\"fed-avg\"", "\"norm-bound\", x = 1"),
+        ("sites = 4", "sites = 4\nprivacy = { x = 1 }"),
+        (
+            "sites = 4",
+            "sites = 4\nprivacy = { unit = \"none\", adaptive = { x = 1 } }",
+        ),
+        ("secure = true", "x = 1, secure = true"),
+        ("4.0", "4.0, compression = { x = 1 }"),
+        ("sites = 4", "sites = 4\ndeadlines = { x = 1 }"),
+        ("sites = 4", "sites = 4\nevaluation = { x = 1 }"),
+        ("sites = 4", "sites = 4\npersonalisation = { x = 1 }"),
+    ] {
+        let found = said(&[(from, to)]);
+        let expected = found
+            .iter()
+            .find_map(|line| line.split_once("expected "))
+            .map(|(_, expected)| words(expected).map(str::to_owned).collect::<Vec<_>>());
+        keys.extend(expected.unwrap_or_else(|| panic!("{to}: {found:?}")));
+    }
+    assert!(keys.len() > 70, "{}", keys.len());
+    let named: Vec<_> = words(PAGE).collect();
+    let left_out = |key: &&String| {
+        let quoted = named.contains(&key.as_str());
+        !quoted && !PAGE.contains(&format!("[{key}]"))
+    };
+    assert_eq!(keys.iter().find(left_out), None);
 }

@@ -1,7 +1,10 @@
 //! `medmesh edge plans`, `medmesh fl ledger` and `medmesh fl worker`: what a facility's own staff and its node do.
 use super::{node, noted::who};
 use crate::{
-    cli::{PrintArgs, fl::LedgerArgs, plans::PlansCommand},
+    cli::{
+        fl::LedgerArgs,
+        plans::{ListArgs, PlansCommand},
+    },
     failure::Failure,
     out,
 };
@@ -9,7 +12,7 @@ use ::node::clock::Clock;
 use anyhow::{Context, anyhow};
 use edge::{
     config::EdgeConfig,
-    learning::{Decided, Plans, Waiting, work_here},
+    learning::{Decided, Plans, Stands, Waiting, work_here},
 };
 use fl::ledger::Ledger;
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
@@ -42,17 +45,20 @@ fn open(config: &EdgeConfig) -> Result<Plans, Failure> {
     Ok(opened.context("has the node run, and may you read its store?")?)
 }
 
-fn list(args: &PrintArgs) -> Result<(), Failure> {
-    let config: EdgeConfig = node::read(&args.config)?;
-    let found = open(&config)?.list().map_err(anyhow::Error::from)?;
-    if args.json {
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let config: EdgeConfig = node::read(&args.print.config)?;
+    let found = open(&config)?.list(Clock::new(None).real());
+    let mut found = found.map_err(anyhow::Error::from)?;
+    found.retain(|plan| args.all || plan.stands != Stands::Ended);
+    if args.print.json {
         let plans: Vec<_> = found.iter().map(plan_json).collect();
         return Ok(out::line(json!({ "plans": plans }))?);
     }
     out::none(found.is_empty(), "no study has come to this facility");
     for plan in &found {
-        let word = plan.decided.as_str();
-        out::line(format!("{}  {word}  {}", plan.study, Plans::summary(plan)))?;
+        let (decided, stands) = (plan.decided.as_str(), plan.stands.as_str());
+        let summary = Plans::summary(plan);
+        out::line(format!("{}  {decided}  {stands}  {summary}", plan.study))?;
     }
     Ok(())
 }
@@ -62,6 +68,7 @@ fn plan_json(plan: &Waiting) -> Value {
         "study": plan.study,
         "sha256": plan.digest,
         "decided": plan.decided.as_str(),
+        "stands": plan.stands.as_str(),
         "by": plan.by,
         "time": plan.at.to_rfc3339(),
         "summary": Plans::summary(plan),

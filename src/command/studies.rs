@@ -1,7 +1,7 @@
 //! `medmesh fl submit|list|show|watch|cancel|resume|export|open`: studies of a running mesh, through its global node's API.
 use super::{
     mlflow::Tracking,
-    study_api::Mesh,
+    study_api::{Mesh, of_study},
     study_text::{headline, round, waiting, whole, why},
 };
 use crate::{
@@ -142,7 +142,7 @@ pub async fn list(args: &MeshArgs) -> Result<(), Failure> {
 /// Shows a study.
 pub async fn show(args: &StudyArgs) -> Result<(), Failure> {
     let mut mesh = Mesh::open(&args.mesh).await?;
-    let study = mesh.get(&format!("/studies/{}", args.id)).await?;
+    let study = mesh.study(args.id.as_str()).await?;
     said(&study, &args.mesh)
 }
 
@@ -176,14 +176,15 @@ pub async fn watch(args: &WatchArgs) -> Result<(), Failure> {
 pub async fn change(args: &StudyArgs, what: &str) -> Result<(), Failure> {
     let mut mesh = Mesh::open(&args.mesh).await?;
     let path = format!("/studies/{}/{what}", args.id);
-    let study = mesh.post(&path, TOML, "").await?;
+    let changed = mesh.post(&path, TOML, "").await;
+    let study = changed.with_context(|| of_study(args.id.as_str()))?;
     said(&study, &args.mesh)
 }
 
 /// Writes a study's files.
 pub async fn export(args: &StudyArgs, to: &Path) -> Result<(), Failure> {
     let mut mesh = Mesh::open(&args.mesh).await?;
-    let study = mesh.get(&format!("/studies/{}", args.id)).await?;
+    let study = mesh.study(args.id.as_str()).await?;
     if study["model"].is_null() {
         let status = study["status"].as_str().unwrap_or_default();
         return Err(anyhow!("{}: has no model: it is {status}", args.id).into());
@@ -195,9 +196,13 @@ pub async fn export(args: &StudyArgs, to: &Path) -> Result<(), Failure> {
     Ok(out::line(to.display().to_string())?)
 }
 
-/// Prints a link that opens the pages of studies in a browser, once.
+/// Prints a link that opens the pages of studies in a browser, once; none to a study that there is not.
 pub async fn open(args: &MeshArgs, study: Option<&types::Name>) -> Result<(), Failure> {
-    let mut given = Mesh::open(args).await?.post("/link", TOML, "").await?;
+    let mut mesh = Mesh::open(args).await?;
+    if let Some(study) = study {
+        mesh.study(study.as_str()).await?;
+    }
+    let mut given = mesh.post("/link", TOML, "").await?;
     let mut link = given["link"]
         .as_str()
         .context("the node gives no link")?

@@ -156,6 +156,15 @@ impl Mesh {
         json_of(status, &body)
     }
 
+    /// One study.
+    ///
+    /// # Errors
+    /// The node's own words, with the name of the study.
+    pub async fn study(&mut self, id: &str) -> Result<Value> {
+        let found = self.get(&format!("/studies/{id}")).await;
+        found.with_context(|| of_study(id))
+    }
+
     async fn bytes(&mut self, path: &str) -> Result<(u16, Vec<u8>)> {
         let token = self.token().await?;
         let url = format!("{}/fl{path}", self.api);
@@ -223,7 +232,7 @@ impl Mesh {
         let mut ended = None;
         let mut failures = 0;
         loop {
-            match self.get(&format!("/studies/{id}")).await {
+            match self.study(id).await {
                 Err(error) if failures > MOST_FAILURES || is_final(&error) => return Err(error),
                 Err(_) => failures += 1,
                 Ok(study) => {
@@ -243,6 +252,11 @@ impl Mesh {
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// What an error about a study begins with.
+pub fn of_study(id: &str) -> String {
+    format!("study `{id}`")
 }
 
 /// An answer of the node that says no.

@@ -117,6 +117,40 @@ operator = told["clients"]["operator"]
 other = medmesh.Mesh(told["global"]["api"], client_id="operator", key=operator["key"], ca=told["ca"])
 refused(medmesh.NotAllowed, lambda: other.submit(given["text"]))
 
+# A node that is not there, has too much to do, is started again, or says what nobody understands.
+of_round = {"sites": {}, "attempt": 1, "members": 2, "began_ms": 0, "ended_ms": 9, "bytes": 8}
+of_study = {"study": "s-1", "status": "running", "rounds": 1, "progress": [of_round | {"round": 1}]}
+ended = of_study | {"status": "done", "progress": [of_round | {"round": 1}, of_round | {"round": 2}]}
+answers = []
+
+
+def answered(request):
+    one = answers.pop(0)
+    if isinstance(one, Exception):
+        raise one
+    return httpx.Response(one[0], json=one[1], request=request)
+
+
+broken = medmesh.Mesh(told["global"]["api"], key=client["key"], ca=told["ca"])
+broken._http = httpx.Client(base_url="https://mesh.example/api/v1/fl", transport=httpx.MockTransport(answered))
+silence = [httpx.ConnectError("gone"), (429, {"detail": "later"}), (503, None), httpx.ReadTimeout("late"), (200, ["what"])]
+answers[:] = [*silence, (200, of_study), *silence, (200, ended)]
+assert [report.round for report in broken.study("s-1").watch(every=0.0)] == [1, 2] and not answers
+answers[:] = [*silence, (200, of_study), *silence, (200, ended)]
+assert broken.study("s-1").wait(every=0.0).status == "done" and not answers
+answers[:] = [httpx.ConnectError("gone")]
+error = refused(medmesh.Unreachable, lambda: broken.submit(given["text"]))
+assert error.status == 0 and "gone" in error.detail
+problems = [{"path": "sites", "message": "has\ntwo: lines"}]
+answers[:] = [(422, {"detail": "no", "problems": problems, "title": "study refused"})]
+error = refused(medmesh.StudyRefused, lambda: broken.submit(given["text"]))
+assert error.problems == {"sites": "has\ntwo: lines"} and error.problem["title"] == "study refused"
+answers[:] = [(403, {"detail": "no"})]
+refused(medmesh.NotAllowed, lambda: broken.study("s-1").wait(every=0.0))
+answers[:] = [(404, {"detail": "none"})]
+refused(medmesh.NotFound, lambda: broken.link("s-2"))
+assert not answers
+
 # The pages, as a browser sees them.
 origin = told["global"]["api"].removesuffix("/api/v1")
 with httpx.Client(verify=medmesh._mesh.ssl.create_default_context(cafile=told["ca"]), follow_redirects=True) as browser:

@@ -4,11 +4,15 @@ use federation::{
     audit::{self, Decision, Entry, Signer},
     pki,
 };
-use fl::{ledger::Ledger, order};
+use fl::{course::REGION_GRACE_MS, ledger::Ledger, order};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use sha2::{Digest as _, Sha256};
 use store::{self, StoreError};
 use types::{Place, Timestamp};
+
+/// Texts of studies of which no person has said anything, at the most: each has up to 64 KiB. An older one would be new if it
+/// came again.
+const MOST_UNDECIDED: u32 = 1_000;
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,66 @@ impl Decided {
     }
 }
 
+/// How a study that came stands at the facility, as far as that is known here: a region says of each round that it is over,
+/// and nothing of the study.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// A round asks whether the facility takes part, and was not answered.
+    Asked,
+    /// The facility takes part in a round.
+    Running,
+    /// No round of it is here now, and another one may come.
+    Between,
+    /// Its model was judged here, or no round of it came for as long as one may take.
+    Ended,
+}
+
+impl Stands {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Running => "running",
+            Self::Between => "between-rounds",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// How a study stands of which something came, or was decided, at `last`.
+pub(super) fn stands(
+    db: &Connection,
+    (study, text): (&str, &str),
+    last: Timestamp,
+    now: Timestamp,
+) -> Result<Stands, StoreError> {
+    let has = |query: &str| db.prepare_cached(query)?.exists([study]);
+    if has("SELECT 1 FROM study_member WHERE study = ?1")? {
+        return Ok(Stands::Running);
+    }
+    if has("SELECT 1 FROM study_ask WHERE study = ?1 AND step <> 'over'")? {
+        return Ok(Stands::Asked);
+    }
+    let over: (Option<i64>, Option<i64>) = db
+        .prepare_cached("SELECT max(round), max(at_ms) FROM study_done WHERE study = ?1")?
+        .query_row([study], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Ok(study) = order::parse(text) else {
+        // What is no study was declined.
+        return Ok(Stands::Ended);
+    };
+    // The round after the last one judges.
+    let rounds = i64::from(study.training.rounds);
+    let is_judged = over.0.is_some_and(|over| over > rounds);
+    let patience = study.round_ms().saturating_add(REGION_GRACE_MS);
+    let last = over.1.map_or(last.0, |over| over.max(last.0));
+    let is_silent = now.0 > last.saturating_add(patience);
+    Ok(match is_judged || is_silent {
+        true => Stands::Ended,
+        false => Stands::Between,
+    })
+}
+
 /// A study that came to the facility.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
@@ -49,6 +113,8 @@ pub struct Waiting {
     pub text: String,
     /// What was decided.
     pub decided: Decided,
+    /// How it stands.
+    pub stands: Stands,
     /// Who decided; nobody where the configuration decides.
     pub by: String,
     /// When it came, or was decided.
@@ -92,6 +158,11 @@ pub(super) fn decided(
                 "INSERT INTO study_consent (study, digest, text, decided, by, at_ms) VALUES (?1, ?2, ?3, ?4, '', ?5)",
             )?
             .execute(params![study, digest, text, decided.as_str(), now.0])?;
+            tx.prepare_cached(
+                "DELETE FROM study_consent WHERE by = '' AND (study, digest) NOT IN (
+                   SELECT study, digest FROM study_consent WHERE by = '' ORDER BY at_ms DESC, study LIMIT ?1)",
+            )?
+            .execute([MOST_UNDECIDED])?;
             Ok(decided)
         }
     }
@@ -128,11 +199,11 @@ impl Plans {
         })
     }
 
-    /// All of them, the newest first.
+    /// All of them as they stand at `now` (real time), the newest first.
     ///
     /// # Errors
     /// As any read.
-    pub fn list(&self) -> Result<Vec<Waiting>, DatasetError> {
+    pub fn list(&self, now: Timestamp) -> Result<Vec<Waiting>, DatasetError> {
         let mut statement = self.db.prepare(
             "SELECT study, digest, text, decided, by, at_ms FROM study_consent ORDER BY at_ms DESC, study LIMIT 1000",
         )?;
@@ -142,11 +213,16 @@ impl Plans {
                 digest: row.get(1)?,
                 text: row.get(2)?,
                 decided: stored(&row.get::<_, String>(3)?),
+                stands: Stands::Between,
                 by: row.get(4)?,
                 at: Timestamp(row.get(5)?),
             })
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let mut found = rows.collect::<Result<Vec<_>, _>>()?;
+        for one in &mut found {
+            one.stands = stands(&self.db, (&one.study, &one.text), one.at, now)?;
+        }
+        Ok(found)
     }
 
     /// Decides: false when there is no such study. It is in the audit log who did.

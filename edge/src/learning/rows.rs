@@ -16,7 +16,7 @@ use types::Timestamp;
 
 /// Rounds whose end was never told are forgotten after so long (real time).
 const FORGET_MS: i64 = 60 * Timestamp::DAY_MS;
-/// Asks that are looked at in one step.
+/// Asks that are in memory at the same time.
 const LOOKED_AT: u32 = 64;
 
 /// An ask that waits.
@@ -64,9 +64,18 @@ pub(super) fn add(tx: &Connection, asked: &Asked, body: &[u8]) -> Result<(), Sto
     Ok(())
 }
 
-pub(super) fn pending(tx: &Connection) -> Result<Vec<Pending>, StoreError> {
-    let mut statement = tx.prepare_cached("SELECT n, body FROM study_ask ORDER BY n LIMIT ?1")?;
-    let rows = statement.query_map([LOOKED_AT], |row| {
+/// The first asks that wait behind row `after`, 0 for all; where a person decides, without the studies that wait for that.
+pub(super) fn pending(
+    tx: &Connection,
+    after: i64,
+    by_person: bool,
+) -> Result<Vec<Pending>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT n, body FROM study_ask AS ask WHERE n > ?1 AND NOT (?2 AND step = 'invite' AND EXISTS (
+           SELECT 1 FROM study_consent WHERE study = ask.study AND decided IN ('waiting', 'held')))
+         ORDER BY n LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![after, by_person, LOOKED_AT], |row| {
         Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?))
     })?;
     let mut found = Vec::new();

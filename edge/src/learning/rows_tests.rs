@@ -58,7 +58,7 @@ async fn a_facility_that_comes_back_when_its_round_is_over_neither_trains_nor_pa
                 let (asked, body) = asked(ask);
                 add(commit.tx(), &asked, &body)?;
             }
-            pending(commit.tx())
+            pending(commit.tx(), 0, true)
         })
         .await
         .unwrap();

@@ -6,6 +6,7 @@ use crate::{
     order::{self, Outcome, Release},
     study::PrivacyUnit,
 };
+use std::io::{self, Read};
 use types::RegionId;
 
 impl Course {
@@ -44,8 +45,9 @@ impl Course {
     ///
     /// # Errors
     /// It is none.
-    pub fn put_model(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let model = large::model_of(bytes).ok_or("the model is none")?;
+    pub fn put_model(&mut self, from: impl Read) -> io::Result<()> {
+        let bytes = self.large.map_or(0, |large| large.model.bytes);
+        let model = large::read_model(from, bytes)?;
         let steps = self.coordinator.steps();
         let moments = crate::strategy::Moments::none(0);
         self.coordinator = crate::strategy::Coordinator::part(model, moments, steps);

@@ -227,6 +227,17 @@ impl Clip {
     }
 }
 
+/// By how much a gradient of a norm is scaled down to a clip, where there is one. None where the norm is no number: models and
+/// records may be such that squares of a gradient are beyond all numbers, and it adds nothing then. What is added is
+/// never longer than the clip, whatever model a coordinator sends, and never no number, by which a record would be known.
+#[must_use]
+pub fn scaled_to(clip: Option<f64>, norm: f64) -> Option<f64> {
+    match clip {
+        None => Some(1.0),
+        Some(clip) => norm.is_finite().then(|| (clip / norm).min(1.0)),
+    }
+}
+
 /// The least variance of one member's share of the noise, in squared units.
 const MIN_SHARE: u64 = 16;
 

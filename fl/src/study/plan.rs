@@ -1,7 +1,7 @@
 //! What a study comes to, and what of its arithmetic does not work out: quorum, bits and budget.
 use super::{AdaptiveClip, Model, PrivacyUnit, Problem, Study, Weights, options};
 use crate::{
-    privacy::{self, Delta, Event, InvalidEvent, clip::Clip, noise_multiplier},
+    privacy::{self, Delta, Event, InvalidEvent, clip::Clip, known_epsilon, known_noise},
     secagg::{InvalidTerms, Terms},
 };
 use ring::digest::{SHA256, digest};
@@ -426,7 +426,7 @@ fn calibrate(
             ),
         ));
     }
-    match noise_multiplier(&[], sampling, steps, epsilon, delta) {
+    match known_noise(sampling, steps, epsilon, delta) {
         Ok(noise_multiplier) => {
             let mean_of = match privacy.unit {
                 PrivacyUnit::Facility => f64::from(study.aggregation.quorum.max(1)),
@@ -445,7 +445,7 @@ fn calibrate(
             let event = Event::new(sampling, noise_multiplier, steps).ok()?;
             Some(Spend {
                 unit: privacy.unit,
-                epsilon: privacy::epsilon(&[event], delta),
+                epsilon: known_epsilon(event, delta),
                 delta: delta.get(),
                 sampling,
                 noise_multiplier,

@@ -477,6 +477,66 @@ fn columns_and_shares_that_do_not_go_together_are_refused_with_their_key() {
 }
 
 #[test]
+fn options_that_change_nothing_or_undo_a_strategy_are_refused_with_their_key() {
+    let open = ("secure = true", "secure = false");
+    let windows = ("table = \"heart\"", "table = \"heart\"\nwindows = 12");
+    let test = "bound = 10.0\n[evaluation]\ntest_column = \"sex.12\"";
+    for (changes, expected) in [
+        (
+            vec![
+                ("\"fed-avg\"", "\"median\""),
+                open,
+                ("quorum = 3", "quorum = 2"),
+            ],
+            "aggregation.quorum: of 2 updates the median is the mean",
+        ),
+        (
+            vec![(
+                "\"fed-avg\"",
+                "\"fed-adagrad\", server_learning_rate = 0.1, beta_2 = 0.9",
+            )],
+            "training.strategy.beta_2: is of `fed-adam` and `fed-yogi`",
+        ),
+        (
+            vec![(
+                "bound = 10.0",
+                "bound = 10.0\ncompression = { bits = 8, range = 10.5 }",
+            )],
+            "aggregation.compression.range: is 1.05e1, and an update is cut to a norm of 1e1",
+        ),
+        (
+            vec![("[0, 1, 2]", "[0, 9007199254740993]")],
+            "data.features[6].categories[1]: is 9007199254740992 at most",
+        ),
+        (
+            vec![windows, ("column = \"num\"", "column = \"age.1\"")],
+            "data.features[0].name: has the label as one of its windows",
+        ),
+        (
+            vec![windows, ("bound = 10.0", test)],
+            "evaluation.test_column: is a feature too",
+        ),
+    ] {
+        let found = said(&changes);
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+    // Thirteen inputs in a thousand windows are fewer than a hundred thousand numbers, and 102 are more.
+    let longest = ("table = \"heart\"", "table = \"heart\"\nwindows = 1000");
+    assert_eq!(said(&[longest]), "");
+    let categories: Vec<_> = (0..=91).map(|of: u32| of.to_string()).collect();
+    let many = format!("[{}]", categories.join(", "));
+    let found = said(&[longest, ("[0, 1, 2]", &many)]);
+    assert!(
+        found.contains("data.features: make 102 inputs x 1000 windows = 102000 numbers"),
+        "{found}"
+    );
+    // A column beside the windows is none of them.
+    assert_eq!(said(&[windows, ("\"num\"", "\"age.13\"")]), "");
+    let adagrad = "\"fed-adagrad\", server_learning_rate = 0.1, tau = 0.01";
+    assert_eq!(said(&[("\"fed-avg\"", adagrad)]), "");
+}
+
+#[test]
 fn a_model_that_fits_no_parcel_is_refused_with_everything_else_that_is_wrong() {
     for (hidden, path) in [
         (
@@ -504,4 +564,18 @@ fn a_model_that_fits_no_parcel_is_refused_with_everything_else_that_is_wrong() {
             assert!(found.contains(expected), "{expected}: {found}");
         }
     }
+}
+
+#[test]
+fn a_round_in_which_sites_train_in_turn_has_time_for_each_of_them() {
+    let times = "[deadlines]\naccept_seconds = 60\ntrain_seconds = 100\nexchange_seconds = 10\n";
+    let text = HEART.to_owned() + times;
+    let mean: Study = toml::from_str(&text).unwrap();
+    assert_eq!(mean.round_ms(), 190_000);
+    let in_turn =
+        text.replacen("fed-avg", "cyclic", 1)
+            .replacen("secure = true", "secure = false", 1);
+    let in_turn: Study = toml::from_str(&in_turn).unwrap();
+    // Of four sites three may be silent for as long as they may train.
+    assert_eq!(in_turn.round_ms(), 490_000);
 }

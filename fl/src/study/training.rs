@@ -91,6 +91,11 @@ impl Adaptive {
     const fn tau() -> f64 {
         1e-3
     }
+
+    /// The decays where none are given.
+    pub(super) const fn usual() -> (f64, f64) {
+        (Self::beta_1(), Self::beta_2())
+    }
 }
 
 impl Strategy {

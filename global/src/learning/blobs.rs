@@ -18,10 +18,7 @@ use fl::{
 };
 use messages::StudyRelease;
 use prost::Message as _;
-use std::{
-    fs::File,
-    io::{self, Read as _},
-};
+use std::{fs::File, io, num::NonZeroUsize, thread};
 use types::{Name, Place};
 
 pub(super) const fn descriptor(vector: Vector) -> Descriptor {
@@ -208,10 +205,11 @@ impl Studies {
                 Ok(looked) => looked,
                 Err(why) => return Ok(Err(why)),
             };
-            let model = stepping.step(looked, Part::Model, sums()?, before()?);
+            let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            let model = stepping.step(looked, Part::Model, sums()?, before()?, threads);
             let model = files.put_in(model)?;
             let moments = match stepping.remembers() {
-                true => Some(stepping.step(looked, Part::Moments, sums()?, before()?)),
+                true => Some(stepping.step(looked, Part::Moments, sums()?, before()?, threads)),
                 false => None,
             };
             Ok(Ok(Made {
@@ -241,12 +239,7 @@ impl Studies {
         };
         let files = self.blobs.files().clone();
         let read = move || {
-            let mut bytes = Vec::new();
-            files
-                .reader(descriptor(model).digest)?
-                .read_to_end(&mut bytes)?;
-            let read = course.put_model(&bytes);
-            read.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+            course.put_model(files.reader(descriptor(model).digest)?)?;
             Ok(course)
         };
         let done: io::Result<_> = tokio::task::spawn_blocking(read)

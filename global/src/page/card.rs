@@ -46,7 +46,7 @@ const LIMITS: &str = "## What this does not say
 
 fn standing(standing: &Standing) -> String {
     match standing {
-        Standing::Failed(why) => format!("failed ({})", why.replace('\n', "; ")),
+        Standing::Failed(why) => format!("failed ({})", plain(&why.replace('\n', "; "))),
         standing => standing.as_str().to_owned(),
     }
 }
@@ -296,8 +296,12 @@ fn toml_of(value: &impl serde::Serialize) -> String {
 
 /// Text within a cell of a table.
 fn cell(text: &str) -> String {
+    plain(text).replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+/// Text that a site may have said, as text: neither HTML nor a link.
+fn plain(text: &str) -> String {
     text.replace('\\', "\\\\")
-        .replace('|', "\\|")
-        .replace(['\n', '\r'], " ")
         .replace('<', "&lt;")
+        .replace('[', "\\[")
 }

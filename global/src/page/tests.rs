@@ -164,6 +164,20 @@ fn what_a_site_says_is_text_wherever_it_is_shown() {
 }
 
 #[test]
+fn the_reason_of_a_study_that_failed_is_text_in_its_card() {
+    let mut state = serde_json::to_value(ended()).unwrap();
+    let why = format!("round 1: us-f2 declined: {HOSTILE}[free](javascript:x)");
+    state["standing"] = json!({"status": "failed", "why": why});
+    let failed = serde_json::from_str(&state.to_string()).unwrap();
+    let card = card(&failed);
+    assert!(
+        !card.contains("<script") && !card.contains("<img"),
+        "{card}"
+    );
+    assert!(card.contains("\\[free](javascript:x)"), "{card}");
+}
+
+#[test]
 fn a_study_that_is_done_shows_its_figures_and_has_every_file() {
     let course = ended();
     let page = html::study(&(course.clone(), 0), sha256(&course).as_deref());

@@ -101,6 +101,7 @@ async fn four_hospitals_learn_on_a_mesh_whose_region_is_killed_and_pay_for_it_fr
     cancelled::ends(&mesh).await?;
     page.end()?;
     explained(&mesh)?;
+    unknown(&mesh)?;
     piped(&mesh)?;
     #[cfg(asked_for_python)]
     client.check(&mesh, [&id, &private, &declined])?;
@@ -302,11 +303,7 @@ fn explained(mesh: &Mesh) -> Result<()> {
     let submit: [&str; 8] = ["submit", &large, "--server", api, "--key", own, "--ca", &ca];
     for (args, expected) in [
         (
-            &["show", "nowhere-00000000", "--dir", &dir][..],
-            "404: no study has this id",
-        ),
-        (
-            &["list", "--dir", "/nowhere"],
+            &["list", "--dir", "/nowhere"][..],
             "/nowhere/mesh.json: is `medmesh up` running?",
         ),
         (
@@ -345,6 +342,31 @@ fn explained(mesh: &Mesh) -> Result<()> {
         ensure!(
             !ended.status.success() && said.contains(expected),
             "{args:?}: {said}"
+        );
+    }
+    Ok(())
+}
+
+/// A study that there is not is named, whatever is asked of it: nobody is given a link to a page that is not there.
+fn unknown(mesh: &Mesh) -> Result<()> {
+    let dir = mesh.dir.to_string_lossy();
+    for asked in [
+        &["show"][..],
+        &["open"],
+        &["watch"],
+        &["cancel"],
+        &["resume"],
+        &["export", "--to", "/nowhere"],
+    ] {
+        let mut command = std::process::Command::new(binary::medmesh());
+        let command = command.arg("fl").args(asked);
+        let ended = command.args(["nowhere-00000000", "--dir", &dir]).output()?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(
+            ended.status.code() == Some(1)
+                && ended.stdout.is_empty()
+                && said.contains("study `nowhere-00000000`: 404: no study has this id"),
+            "{asked:?}: {said}"
         );
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 from . import ledger
 from ._auth import Client
-from ._errors import MeshError, NotAllowed, NotFound, StudyFailed, StudyRefused
+from ._errors import MeshError, NotAllowed, NotFound, StudyFailed, StudyRefused, Unreachable
 from ._mesh import Mesh, Study
 from ._model import Concordance, Curves, Evaluation, Interval, Metrics, Personal, Round, StudyState
 
@@ -23,5 +23,6 @@ __all__ = [
     "StudyFailed",
     "StudyRefused",
     "StudyState",
+    "Unreachable",
     "ledger",
 ]

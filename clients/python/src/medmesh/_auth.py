@@ -7,11 +7,12 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
 
-from ._errors import raised
+from ._errors import LATER, raised
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 # An assertion is used at once; a token is asked for anew well before it has ended.
@@ -40,6 +41,15 @@ class Client:
             "jti": secrets.token_hex(16),
         }
         return jwt.encode(claims, self.key.read_bytes(), algorithm="ES384", headers={"kid": self.kid})
+
+
+def object_of(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; an empty one where it is something else."""
+    try:
+        told = answer.json()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 class Bearer(httpx.Auth):
@@ -73,11 +83,12 @@ class Bearer(httpx.Auth):
 
     def _take(self, answer: httpx.Response) -> None:
         if answer.status_code != 200:
-            try:
-                detail = str(answer.json().get("error_description", "no token was given"))
-            except ValueError:
-                detail = "no token was given"
-            raise raised(403 if answer.status_code < 500 else answer.status_code, detail)
-        told = answer.json()
+            told = object_of(answer)
+            detail = str(told.get("error_description") or told.get("detail") or "no token was given")
+            is_no = answer.status_code < 500 and answer.status_code not in LATER
+            raise raised(403 if is_no else answer.status_code, detail, told)
+        told = object_of(answer)
+        if "access_token" not in told:
+            raise raised(0, "the answer for a token has none")
         self._token = str(told["access_token"])
         self._until = time.monotonic() + float(told.get("expires_in", 60)) - EARLY_SECONDS

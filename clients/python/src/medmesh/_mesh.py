@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy
 from numpy.typing import NDArray
 
 from . import _plot
-from ._auth import Bearer, Client
-from ._errors import MeshError, NotFound, StudyFailed, raised
+from ._auth import Bearer, Client, object_of
+from ._errors import MeshError, NotFound, StudyFailed, Unreachable, raised
 from ._model import Round, StudyState
 
 FILES = ("model.safetensors", "model.onnx", "card.md", "loss.svg", "auroc.svg", "roc.svg", "calibration.svg")
@@ -70,7 +71,7 @@ class Mesh:
     def submit(self, study: str | Path) -> Study:
         """Has the mesh run a study: a file, or the TOML itself. Raises `StudyRefused`, and nothing was started."""
         is_text = isinstance(study, str) and "\n" in study
-        text = str(study) if is_text else Path(study).read_text()
+        text = str(study) if is_text else Path(study).read_text(encoding="utf-8")
         return Study(self, str(self._post("/studies", text)["study"]))
 
     def study(self, study_id: str) -> Study:
@@ -82,16 +83,19 @@ class Mesh:
         found: list[StudyState] = []
         path = "/studies"
         while True:
-            page = self._get(path).json()
+            page = self._object(path)
             found += [StudyState.of(one) for one in page["items"]]
             if page.get("next") is None:
                 return found
-            path = f"/studies?after={page['next']}"
+            path = f"/studies?after={quote(page['next'], safe='')}"
 
     def link(self, study: str | None = None) -> str:
-        """A link that opens the pages of studies in a browser; good once, and for a minute."""
+        """A link that opens the pages of studies in a browser; good once, and for a minute. Raises `NotFound` where there is no
+        such study."""
+        if study is not None:
+            self.study(study).state()
         link = str(self._post("/link", "")["link"])
-        return link if study is None else f"{link}&study={study}"
+        return link if study is None else f"{link}&study={quote(study, safe='')}"
 
     def close(self) -> None:
         """Closes the connections."""
@@ -104,14 +108,25 @@ class Mesh:
         self.close()
 
     def _get(self, path: str) -> httpx.Response:
-        return _good(self._http.get(path))
+        return self._asked("GET", path, None)
+
+    def _object(self, path: str) -> dict[str, Any]:
+        return _object(self._get(path))
 
     def _post(self, path: str, body: str) -> dict[str, Any]:
-        headers = {"content-type": "application/toml"}
-        answer = _good(self._http.post(path, content=body.encode(), headers=headers)).json()
-        if not isinstance(answer, dict):
-            raise MeshError(0, "the answer is no object")
-        return answer
+        return _object(self._asked("POST", path, body.encode()))
+
+    def _asked(self, method: str, path: str, body: bytes | None) -> httpx.Response:
+        headers = {} if body is None else {"content-type": "application/toml"}
+        try:
+            answer = self._http.request(method, path, content=body, headers=headers)
+        except httpx.RequestError as error:
+            raise Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
+        if answer.is_success:
+            return answer
+        told = object_of(answer)
+        detail = told.get("detail") or told.get("error") or "no reason was given"
+        raise raised(answer.status_code, str(detail), told)
 
 
 class Study:
@@ -126,48 +141,59 @@ class Study:
 
     def state(self) -> StudyState:
         """How it stands now."""
-        return StudyState.of(self._mesh._get(f"/studies/{self.id}").json())
+        return StudyState.of(self._mesh._object(self._path()))
+
+    def _path(self, more: str = "") -> str:
+        return f"/studies/{quote(self.id, safe='')}{more}"
 
     def watch(self, every: float = 0.5) -> Iterator[Round]:
-        """Each round as it ends, from the first, until the study has ended."""
-        said, silent_since = 0, time.monotonic()
+        """Each round as it ends, from the first, until the study has ended. A node that does not answer is asked again for a
+        minute."""
+        said = 0
+        for state in self._states(every):
+            yield from state.reports[said:]
+            said = len(state.reports)
+
+    def _states(self, every: float, timeout: float | None = None) -> Iterator[StudyState]:
+        """How it stands, again and again, until it has ended."""
+        begin = silent_since = time.monotonic()
         while True:
             try:
                 state = self.state()
-            except (httpx.TransportError, MeshError) as error:
-                final = isinstance(error, MeshError) and 400 <= error.status < 500
-                if final or time.monotonic() - silent_since > PATIENCE_SECONDS:
+            except MeshError as error:
+                now = time.monotonic()
+                is_late = timeout is not None and now - begin > timeout
+                if error.is_final or is_late or now - silent_since > PATIENCE_SECONDS:
                     raise
             else:
                 silent_since = time.monotonic()
-                yield from state.reports[said:]
-                said = len(state.reports)
+                yield state
                 if state.is_over:
                     return
             time.sleep(every)
 
     def wait(self, timeout: float | None = None, every: float = 0.5) -> StudyState:
-        """Its state when it is done. Raises `StudyFailed` when it has ended without a model, `TimeoutError` when it has not ended."""
+        """Its state when it is done. Raises `StudyFailed` when it has ended without a model, `TimeoutError` when it has not ended.
+        A node that does not answer is asked again for a minute."""
         begin = time.monotonic()
-        while not (state := self.state()).is_over:
-            if timeout is not None and time.monotonic() - begin > timeout:
+        for state in self._states(every, timeout):
+            if not state.is_over and timeout is not None and time.monotonic() - begin > timeout:
                 raise TimeoutError(f"{self.id} has not ended in {timeout} s")
-            time.sleep(every)
         if state.status != "done":
             raise StudyFailed(self.id, state.status, state.why or "")
         return state
 
     def cancel(self) -> StudyState:
         """Ends it."""
-        return StudyState.of(self._mesh._post(f"/studies/{self.id}/cancel", ""))
+        return StudyState.of(self._mesh._post(self._path("/cancel"), ""))
 
     def resume(self) -> StudyState:
         """Goes on with the round in which it ended without a result."""
-        return StudyState.of(self._mesh._post(f"/studies/{self.id}/resume", ""))
+        return StudyState.of(self._mesh._post(self._path("/resume"), ""))
 
     def file(self, name: str) -> bytes:
         """A file of it: one of `FILES`. Raises `NotFound` while there is none."""
-        return self._mesh._get(f"/studies/{self.id}/{name}").content
+        return self._mesh._get(self._path(f"/{quote(name, safe='')}")).content
 
     def onnx(self) -> bytes:
         """The model as ONNX: input `features` (records × inputs, scaled as the study says), output `probability`."""
@@ -216,12 +242,8 @@ def read_safetensors(content: bytes) -> dict[str, NDArray[numpy.float32]]:
     return arrays
 
 
-def _good(answer: httpx.Response) -> httpx.Response:
-    if answer.is_success:
-        return answer
-    try:
-        told = answer.json()
-    except ValueError:
-        told = {}
-    detail = told.get("detail") or told.get("error") or "no reason was given"
-    raise raised(answer.status_code, str(detail))
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    told = object_of(answer)
+    if not told:
+        raise MeshError(0, "the answer is no object")
+    return told

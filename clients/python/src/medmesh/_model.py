@@ -86,7 +86,8 @@ class Curves:
     def of(cls, told: Json) -> Curves:
         no, yes = told["roc"][-1]
         return cls(
-            roc=tuple((fp / no, tp / yes) for fp, tp in told["roc"]),
+            # Where all labels are the same there is none.
+            roc=tuple((fp / no, tp / yes) for fp, tp in told["roc"]) if no and yes else (),
             calibration=tuple(
                 (float(one["score"]), one["yes"] / one["records"], int(one["records"])) for one in told["calibration"]
             ),
