@@ -78,7 +78,7 @@ fn single_version(dialect: Dialect, query: &HistoryQuery) -> &'static str {
 trait Rows {
     fn versions(&mut self, query: &HistoryQuery);
     fn there(&mut self, there: There);
-    fn after(&mut self, place: &HistoryPlace, by_id: bool);
+    fn after(&mut self, place: &HistoryPlace, query: &HistoryQuery);
 }
 
 impl Rows for Sql {
@@ -111,7 +111,7 @@ impl Rows for Sql {
             }
         }
         if let Some(place) = &query.after {
-            self.after(place, query.by_id);
+            self.after(place, query);
         }
     }
 
@@ -136,15 +136,24 @@ impl Rows for Sql {
         ));
     }
 
-    fn after(&mut self, place: &HistoryPlace, by_id: bool) {
+    fn after(&mut self, place: &HistoryPlace, query: &HistoryQuery) {
         let behind = |sql: &mut Sql| {
             let kind = sql.mark(place.kind.as_str());
             let id = sql.mark(place.id.as_str());
             let version = sql.mark(i64::from(place.version));
             format!("(type, id, version) > ({kind}, {id}, {version})")
         };
-        let test = if by_id {
-            behind(self)
+        let test = if query.by_id {
+            // Within a type SQLite begins at an id. At several columns, the first of which is the type, it does not, and
+            // each page would pass over all before it.
+            let from = match query.scope {
+                Scope::Everything => String::new(),
+                Scope::Type(_) | Scope::Instance(..) => {
+                    format!("id >= {} AND ", self.mark(place.id.as_str()))
+                }
+            };
+            let behind = behind(self);
+            format!("{from}{behind}")
         } else {
             let seq = self.mark(place.seq);
             let behind = behind(self);
