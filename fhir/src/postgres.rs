@@ -6,6 +6,8 @@
 mod audit;
 mod beside;
 mod connect;
+#[cfg(feature = "contract")]
+mod cost;
 mod database;
 mod errors;
 mod events;

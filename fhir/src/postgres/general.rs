@@ -194,7 +194,7 @@ fn params(sql: &Sql) -> Vec<&(dyn ToSql + Sync)> {
 }
 
 /// The values with their types, so that the engine is asked once and not for the types before: what is not kept prepared.
-fn typed(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
+pub fn typed(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
     let of = |bind: &Bind| match bind {
         Bind::Integer(_) => Type::INT8,
         Bind::Real(_) => Type::FLOAT8,

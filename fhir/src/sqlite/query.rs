@@ -21,20 +21,7 @@ const COUNT: &str = "count(*) AS number";
 /// One page.
 pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
     let limit = usize::from(query.count);
-    // One more than asked for tells whether there is a next page.
-    let most = i64::from(query.count) + 1;
-    let mut sql = Sql::default();
-    sql.select(COLUMNS, query, |sql| {
-        if let Some(position) = &query.after {
-            sql.after(position, &query.sort);
-        }
-        sql.ordered(query);
-        sql.limit(most);
-    });
-    if query.written.is_some() {
-        sql.text.push_str(&order(&query.sort));
-        sql.limit(most);
-    }
+    let sql = Sql::of_page(query);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.values), |row| {
         Ok((stored(row)?, row.get(6)?, row.get(7)?))
@@ -56,6 +43,13 @@ pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
         resources: found.into_iter().map(|(stored, ..)| stored).collect(),
         next,
     })
+}
+
+/// The statement of a page, and its values.
+#[cfg(feature = "contract")]
+pub fn statement(query: &Query) -> (String, Vec<Value>) {
+    let sql = Sql::of_page(query);
+    (sql.text, sql.values)
 }
 
 /// What readings that match say.
@@ -113,6 +107,24 @@ struct Sql {
 }
 
 impl Sql {
+    /// One page, and one more than asked for: that tells whether there is a next page.
+    fn of_page(query: &Query) -> Self {
+        let most = i64::from(query.count) + 1;
+        let mut sql = Self::default();
+        sql.select(COLUMNS, query, |sql| {
+            if let Some(position) = &query.after {
+                sql.after(position, &query.sort);
+            }
+            sql.ordered(query);
+            sql.limit(most);
+        });
+        if query.written.is_some() {
+            sql.text.push_str(&order(&query.sort));
+            sql.limit(most);
+        }
+        sql
+    }
+
     /// What is found: of Observations one selection behind the other, each with what `rest` adds.
     fn select(&mut self, columns: &str, query: &Query, rest: impl Fn(&mut Self)) {
         let Some(written) = &query.written else {
