@@ -1,5 +1,5 @@
 //! A history as a Bundle: what was done to each resource, and what came of it.
-use super::super::{FhirApi, vantage::Instants};
+use super::super::{FhirApi, bundle::Link, vantage::Instants};
 use super::{Asked, Versions, request};
 use crate::store::{Kind, StoreError, Stored};
 use serde::Serialize;
@@ -13,12 +13,6 @@ struct Bundle {
     link: Vec<Link>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     entry: Vec<Entry>,
-}
-
-#[derive(Serialize)]
-struct Link {
-    relation: &'static str,
-    url: String,
 }
 
 #[derive(Serialize)]
