@@ -4,9 +4,9 @@ mod operations;
 mod searches;
 
 use super::{
-    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
-    conditional, history, lastn, offered, outcome::Failure, packing, patching, patching::Target,
-    reading, stats, subscribing, throttling, transacting, validating, writing,
+    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, access::Asker, bulk,
+    capability, conditional, history, lastn, offered, outcome::Failure, packing, patching,
+    patching::Target, reading, stats, subscribing, throttling, transacting, validating, writing,
 };
 use crate::store::{FhirId, ResourceType};
 use crate::subscription::SUBSCRIPTION;
@@ -256,6 +256,24 @@ pub async fn vread(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -
     asker.answer(&api, found).await
 }
 
+/// A write: of which type, who asks for it, and what it brings along.
+fn to_write<'h>(
+    api: &FhirApi,
+    path: &Segments,
+    interaction: Interaction,
+    headers: &'h HeaderMap,
+    (pairs, body): (InUrl, Option<InBody>),
+) -> Result<(ResourceType, Asker, writing::Request<'h>), Failure> {
+    let kind = kind_of(path.at(0)?, interaction)?;
+    let asker = api.asker(headers, kind, interaction)?;
+    let request = writing::Request {
+        pairs,
+        headers,
+        body,
+    };
+    Ok((kind, asker, request))
+}
+
 pub async fn create(
     api: Api,
     path: Segments,
@@ -263,13 +281,8 @@ pub async fn create(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Create)?;
-    let asker = api.asker(&headers, kind, Interaction::Create)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Create, &headers, brings)?;
     writing::create(&api, kind, asker, request).await
 }
 
@@ -280,13 +293,8 @@ pub async fn update(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Update)?;
-    let asker = api.asker(&headers, kind, Interaction::Update)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Update, &headers, brings)?;
     writing::update(&api, kind, asker, path.at(1), request).await
 }
 
@@ -298,13 +306,8 @@ pub async fn update_found(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Update)?;
-    let asker = api.asker(&headers, kind, Interaction::Update)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Update, &headers, brings)?;
     conditional::update(&api, kind, asker, request).await
 }
 
@@ -315,13 +318,8 @@ pub async fn patch_one(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Patch)?;
-    let asker = api.asker(&headers, kind, Interaction::Patch)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Patch, &headers, brings)?;
     patching::patch(&api, kind, asker, Target::Id(path.at(1)), request).await
 }
 
@@ -332,36 +330,21 @@ pub async fn patch_found(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Patch)?;
-    let asker = api.asker(&headers, kind, Interaction::Patch)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Patch, &headers, brings)?;
     patching::patch(&api, kind, asker, Target::Found, request).await
 }
 
 /// What the parameters find is deleted (FHIR R4 http.html#cdelete).
 pub async fn remove_found(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Delete)?;
-    let asker = api.asker(&headers, kind, Interaction::Delete)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: None,
-    };
+    let brings = (pairs, None);
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Delete, &headers, brings)?;
     conditional::delete(&api, kind, asker, request).await
 }
 
 pub async fn remove(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Delete)?;
-    let asker = api.asker(&headers, kind, Interaction::Delete)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: None,
-    };
+    let brings = (pairs, None);
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Delete, &headers, brings)?;
     writing::delete(&api, kind, asker, path.at(1), request).await
 }
 
