@@ -7,6 +7,7 @@ mod clients;
 mod extents;
 mod finding;
 pub mod fixture;
+mod long;
 mod observing;
 mod owning;
 mod paging;
@@ -106,6 +107,8 @@ pub const CASES: &[Case] = cases![
     finding::of_many_that_create_by_one_condition_one_creates_and_all_find_it,
     finding::a_write_is_done_only_where_a_search_finds_what_is_expected,
     finding::readings_are_looked_at_by_their_columns_from_what_they_refer_to,
+    long::a_page_ends_by_its_bytes_and_the_next_one_goes_on_behind_it,
+    long::what_is_long_makes_a_new_version_by_another_content_alone,
     telling::every_change_that_is_watched_has_its_event_and_what_was_not_done_has_none,
     telling::readings_that_are_delivered_have_their_events_and_foreign_deliveries_none,
     telling::what_clients_observe_has_its_events,

@@ -49,7 +49,7 @@ pub use bulk::Bulk;
 use chrono::DateTime;
 pub(crate) use conditional::pairs_of;
 pub use outcome::{Failure, unread};
-pub use routes::{MAX_BUNDLE_BYTES, brings_a_bundle};
+pub use routes::{MAX_BUNDLE_BYTES, may_be_long};
 pub(crate) use sight::is_plain;
 pub use sight::understood;
 use std::sync::Arc;

@@ -6,9 +6,27 @@ mod find;
 use crate::axis::Commits;
 use crate::query::sql::{Dialect, Sql};
 use crate::search::{Interval, Sort, SortKey};
-use crate::store::{HistoryPlace, HistoryQuery, ResourceType, Scope, There};
+use crate::store::{HistoryPlace, HistoryQuery, MAX_PAGE_BYTES, ResourceType, Scope, There};
 pub(crate) use extent::extent;
 pub(crate) use find::{count, few, of_one_mark, page};
+
+/// A page of so many on which no bytes end: it is as it is asked for.
+const SMALL_PAGE: u16 = 2;
+
+/// A page, whose rows are those of `page`: the columns of every page and then `rest`. The texts end where it is full
+/// ([`MAX_PAGE_BYTES`]), since PostgreSQL would send all of them, and this side hold them: of what is behind, the row comes
+/// without its text. What is long lies beside its row, so that its length is known without it. A window without an order
+/// takes rows as they come. Pages of SQLite are read row by row.
+pub(crate) fn bounded(page: &str, rest: &str, count: u16) -> String {
+    if count <= SMALL_PAGE {
+        return page.to_owned();
+    }
+    format!(
+        "SELECT type, id, version, updated, \
+         CASE WHEN sum(octet_length(body)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(body) < {MAX_PAGE_BYTES} \
+         THEN body END AS body, source, seq{rest} FROM ({page}) AS page"
+    )
+}
 
 /// The order of a search of the columns `id`, `seq` and `effective`.
 pub(crate) fn order(sort: &Sort) -> String {
@@ -57,6 +75,9 @@ pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     sql.push(&format!(
         " ORDER BY {order} LIMIT {limit}) AS other) AS both_of ORDER BY {order} LIMIT {limit}"
     ));
+    if dialect == Dialect::Postgres {
+        sql.text = bounded(&sql.text, ", posted", query.count);
+    }
     sql
 }
 

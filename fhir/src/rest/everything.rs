@@ -16,7 +16,9 @@ use crate::audit;
 use crate::query::{self, DateMatch, Filter, Prefix};
 use crate::search::{self, DEFAULT_PAGE, Position, Query};
 use crate::shape::View;
-use crate::store::{FhirId, Find, FindPlace, MAX_PAGE, ResourceType, Sights, Stored};
+use crate::store::{
+    FhirId, Find, FindPlace, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Sights, Stored, bytes_of,
+};
 use axum::{http::HeaderMap, response::IntoResponse};
 use dates::Span;
 use serde_json::value::RawValue;
@@ -263,7 +265,8 @@ impl Compartment<'_> {
             let (found, more, last) = self.shown((kind, sight), asked, after, left).await?;
             let last = last.or_else(|| page.last().map(place_of));
             page.extend(found);
-            if more {
+            // Behind what ends by its bytes nothing is asked for.
+            if more || bytes_of(&page) >= MAX_PAGE_BYTES {
                 return Ok((page, last));
             }
         }
@@ -286,17 +289,18 @@ impl Compartment<'_> {
             found.retain(|stored| sight.shows(stored));
             return Ok((found, more, last));
         }
-        let (mut shown, mut looked_at) = (Vec::new(), 0);
+        let (mut shown, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
         loop {
             let of = (kind, sight.clone());
             let (found, more) = self.of_type(of, asked, after.as_ref(), CHUNK).await?;
-            looked_at += found.len();
+            looked_at += found.iter().map(Stored::weight).sum::<usize>();
             let last = found.last().map(place_of);
             for stored in found.into_iter().filter(|stored| sight.shows(stored)) {
-                if shown.len() == usize::from(left) {
+                if shown.len() == usize::from(left) || bytes >= MAX_PAGE_BYTES {
                     let last = shown.last().map(place_of);
                     return Ok((shown, true, last));
                 }
+                bytes += stored.json.len();
                 shown.push(stored);
             }
             if !more || looked_at >= MAX_LOOKED_AT {

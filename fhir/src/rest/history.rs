@@ -13,7 +13,8 @@ use super::{
 use crate::axis::{self, Axis, Commits};
 use crate::search::{self, DEFAULT_PAGE, Interval, Seal};
 use crate::store::{
-    HistoryPage, HistoryPlace, HistoryQuery, MAX_PAGE, ResourceType, Scope, Stored, There,
+    HistoryPage, HistoryPlace, HistoryQuery, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Scope, Stored,
+    There, bytes_of,
 };
 use axum::{http::HeaderMap, response::IntoResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -238,24 +239,26 @@ async fn page(
     }
     query.count = CHUNK;
     let (mut shown, mut posted) = (Vec::new(), BTreeSet::new());
-    let (mut next, mut looked_at) = (None, 0);
+    let (mut next, mut looked_at, mut bytes) = (None, 0, 0);
     let mut cursor = cursor.map(str::to_owned);
     loop {
         let looked = look(api, query.clone(), cursor.as_deref(), axis).await?;
-        looked_at += looked.versions.len();
+        let versions = looked.versions.iter();
+        looked_at += versions.map(|(one, _)| one.weight()).sum::<usize>();
         let last = looked.versions.last().and_then(|(_, place)| place.clone());
         posted.extend(looked.posted);
         for (stored, place) in looked.versions {
             if !sight.shows(&stored) {
                 continue;
             }
-            if shown.len() == wanted {
+            if shown.len() == wanted || bytes >= MAX_PAGE_BYTES {
                 return Ok(Versions {
                     versions: shown,
                     posted,
                     next,
                 });
             }
+            bytes += stored.json.len();
             shown.push(stored);
             next = place;
         }
@@ -354,6 +357,7 @@ async fn by_marks(
     let since = query.commits.map_or(0, |commits| commits.after);
     let until = query.commits.and_then(|commits| commits.until);
     let mut versions: Vec<(Stored, Option<String>)> = Vec::new();
+    let mut bytes = 0;
     let mut posted = BTreeSet::new();
     for step in steps {
         let is_asked_for = step.until.is_none_or(|until| since < until);
@@ -379,6 +383,7 @@ async fn by_marks(
             })
             .await?;
         posted.extend(page.posted);
+        bytes += bytes_of(&page.versions);
         versions.extend(page.versions.into_iter().map(|stored| {
             let (kind, id, version) = (stored.kind, &stored.id, stored.version);
             let place = step
@@ -386,7 +391,8 @@ async fn by_marks(
                 .map(|mark| format!("m:{mark}:{kind}:{id}:{version}"));
             (stored, place)
         }));
-        if versions.len() >= usize::from(query.count) || page.next.is_some() {
+        let is_full = versions.len() >= usize::from(query.count) || bytes >= MAX_PAGE_BYTES;
+        if is_full || page.next.is_some() {
             return Ok(Looked {
                 versions,
                 posted,

@@ -5,7 +5,7 @@ use super::{
     reading, searching, sight::Sight,
 };
 use crate::search::{self, Filter, Query};
-use crate::store::{FhirId, MAX_PAGE, ResourceType, Stored};
+use crate::store::{FhirId, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Stored};
 use axum::{http::HeaderMap, response::IntoResponse};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -150,17 +150,21 @@ impl Asked {
             count: MAX_PAGE,
             ..self.query.clone()
         };
-        let (mut found, mut looked_at) = (Vec::new(), 0);
+        let (mut found, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
         let mut counts: HashMap<String, u16> = HashMap::new();
         loop {
             let page = api.store.search(&query).await?;
-            looked_at += page.resources.len();
+            looked_at += page.resources.iter().map(Stored::weight).sum::<usize>();
             for stored in page.resources.into_iter().filter(|one| sight.shows(one)) {
                 let count = counts.entry(code_of(&stored)).or_default();
                 if *count < self.max {
                     *count += 1;
+                    bytes += stored.json.len();
                     found.push(stored);
                 }
+            }
+            if bytes > 2 * MAX_PAGE_BYTES {
+                return Err(Failure::too_many_last());
             }
             query.after = page.next;
             if query.after.is_none() {

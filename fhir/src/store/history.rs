@@ -80,10 +80,8 @@ pub struct HistoryPage {
 }
 
 impl HistoryPage {
-    /// Of rows, each with whether it was created by POST, among which one more than asked for tells that there is a next page.
-    pub(crate) fn of(mut rows: Vec<(Stored, bool)>, count: u16) -> Self {
-        let more = rows.len() > usize::from(count);
-        rows.truncate(usize::from(count));
+    /// Of the rows that it shows, each with whether it was created by POST, and whether there are more.
+    pub(crate) fn of(rows: Vec<(Stored, bool)>, more: bool) -> Self {
         let posted = rows.iter().filter(|(_, posted)| *posted);
         let posted = posted.map(|(stored, _)| stored.seq).collect();
         let versions: Vec<Stored> = rows.into_iter().map(|(stored, _)| stored).collect();
