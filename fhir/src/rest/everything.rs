@@ -4,6 +4,7 @@
 //! Everything of a compartment goes by resource type and, within each, by id: an order that tells nothing of when what
 //! was stored. Types that the token does not let its bearer read are left out.
 mod dates;
+mod referred;
 
 use super::routes::in_url;
 use super::vantage::Instants;
@@ -21,6 +22,7 @@ use crate::store::{
 };
 use axum::{http::HeaderMap, response::IntoResponse};
 use dates::Span;
+use referred::Seen;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use types::Timestamp;
@@ -155,20 +157,28 @@ pub async fn everything(
         kind,
         id: &id,
     };
-    let (page, next) = compartment.page(&asked, from).await?;
+    let mut seen = Seen::of(from.as_ref());
+    let (mut page, next) = compartment.page(&asked, from).await?;
+    let own_count = page.len();
+    if kind == ResourceType::Patient && inner != ALL {
+        let referred = compartment.referred(&asked, &page, &mut seen).await?;
+        page.extend(referred);
+    }
     let instants = up_to(api, asker, instants, &page).await?;
     let request = with_cursor(&path, &asked.used, asked.cursor.as_deref());
     let mut answer = bundle::Page::new(instants.last(), None);
     answer.link("self", format!("{}/{request}", api.base));
     if let Some(next) = next {
-        let next = place::seal(&api.seal, &own, &next);
+        let keys = seen.keys();
+        let next = place::seal(&api.seal, &own, &FindPlace { keys, ..next });
         let next = with_cursor(&path, &asked.used, Some(&next));
         answer.link("next", format!("{}/{next}", api.base));
     }
-    for stored in &page {
+    for (at, stored) in page.iter().enumerate() {
         let url = format!("{}/{}/{}", api.base, stored.kind, stored.id);
         let whole = finding::shown(stored, &instants, &View::Whole)?;
-        answer.entry(Some(url), whole, "match");
+        let mode = if at < own_count { "match" } else { "include" };
+        answer.entry(Some(url), whole, mode);
     }
     note(api, asker, (kind, &id, inner), &page, &request).await?;
     let given = page.iter().filter(|stored| stored.kind == kind).count();

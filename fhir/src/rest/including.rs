@@ -43,14 +43,14 @@ struct Way {
 
 /// How much was added.
 #[derive(Clone, Copy, Default)]
-struct Added {
+pub struct Added {
     resources: usize,
     bytes: usize,
 }
 
 impl Added {
-    /// Counts what is added.
-    fn add(&mut self, more: &[Stored]) -> Result<(), Failure> {
+    /// Counts what is added, and refuses more than a page has room for.
+    pub fn add(&mut self, more: &[Stored]) -> Result<(), Failure> {
         self.resources += more.len();
         self.bytes += bytes_of(more);
         match self.resources > MAX_INCLUDED || self.bytes > MAX_INCLUDED_MIB << 20 {
