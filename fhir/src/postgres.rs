@@ -265,6 +265,16 @@ fn stored(row: &Row) -> Option<Stored> {
     })
 }
 
+/// The rows that a page of so many shows, and whether there are more: behind its count, or without their texts
+/// ([`crate::sql::bounded`]).
+fn on_page(rows: &[Row], count: u16) -> (&[Row], bool) {
+    let shown = rows.get(..usize::from(count)).unwrap_or(rows);
+    let ends = |row: &Row| row.get::<_, Option<&str>>(4).is_none();
+    let end = shown.iter().position(ends).unwrap_or(shown.len());
+    let shown = shown.get(..end).unwrap_or(shown);
+    (shown, rows.len() > shown.len())
+}
+
 /// The one row, if there is one.
 fn at_most_one(op: &'static str, rows: &[Row]) -> Result<Option<Stored>, StoreError> {
     rows.first()

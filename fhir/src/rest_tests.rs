@@ -104,6 +104,10 @@ mod history_tests;
 mod importing_tests;
 #[path = "rest/instants_tests.rs"]
 mod instants_tests;
+#[path = "rest/long_tests.rs"]
+mod long_tests;
+#[path = "rest/meta_tests.rs"]
+mod meta_tests;
 #[path = "rest/owned_tests.rs"]
 mod owned_tests;
 #[path = "rest/page_tests.rs"]

@@ -1,13 +1,13 @@
 //! Search in PostgreSQL: the query's filters as SQL with arrays as parameters, keyset paging. Observations are two
 //! selections, one of readings by their columns and one of what clients wrote by the rows of its index, each in the order
 //! that is asked for.
-use super::stored;
+use super::{on_page, stored};
 use crate::axis::Commits;
 use crate::map::WITHDRAWN;
 use crate::query::Filter as Condition;
 use crate::query::sql::{Bind, Dialect, Sql as Conditions, condition};
 use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
-use crate::sql::order;
+use crate::sql::{bounded, order};
 use crate::store::{Measure, Page};
 use deadpool_postgres::Object;
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
@@ -25,9 +25,9 @@ pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error>
     let sql = Sql::of_page(query);
     let statement = sql.statement(client).await?;
     let rows = client.query(&statement, &sql.params()).await?;
-    let shown = rows.get(..usize::from(query.count)).unwrap_or(&rows);
+    let (shown, more) = on_page(&rows, query.count);
     let next = match shown.last() {
-        Some(last) if rows.len() > shown.len() => position(last, query.sort.key),
+        Some(last) if more => position(last, query.sort.key),
         _ => None,
     };
     let resources: Option<Vec<_>> = shown.iter().map(stored).collect();
@@ -116,6 +116,7 @@ impl Sql {
             sql.text.push_str(&order(&query.sort));
             sql.limit(most);
         }
+        sql.text = bounded(&sql.text, ", effective", query.count);
         sql
     }
 

@@ -8,7 +8,7 @@ use super::{
     capability, conditional, history, lastn, offered, outcome::Failure, packing, patching,
     patching::Target, reading, stats, subscribing, throttling, transacting, validating, writing,
 };
-use crate::store::{FhirId, ResourceType};
+use crate::store::{FhirId, MAX_PAGE_BYTES, ResourceType};
 use crate::subscription::SUBSCRIPTION;
 use axum::{
     Router,
@@ -26,15 +26,36 @@ use searches::below_by_post;
 pub use searches::{below, search, search_system};
 use std::{convert::Infallible, sync::Arc};
 
-/// Bytes of a resource that is taken: what the node takes as a body.
-pub const MAX_RESOURCE_BYTES: usize = 128 * 1024;
-/// Bytes of a Bundle at the base: some hundred resources, each of [`MAX_RESOURCE_BYTES`] at most.
+/// Bytes of a resource that is taken, 1.5 MiB: of the examples of R4 and US Core the longest, a scanned document, has 1.3 MB.
+/// What a resource can do with a request's memory goes by it, from its text in hand to the rows of its index.
+pub const MAX_RESOURCE_BYTES: usize = 3 << 19;
+/// Bytes of a Bundle at the base: some hundred resources, or the longest one with its request.
 pub const MAX_BUNDLE_BYTES: usize = 2 << 20;
 
-/// Whether a request brings a Bundle, which may be longer than what any other one brings ([`MAX_BUNDLE_BYTES`]).
+const _: () = assert!(
+    MAX_RESOURCE_BYTES < MAX_BUNDLE_BYTES,
+    "what is taken by itself is taken as an entry"
+);
+const _: () = assert!(
+    2 * MAX_RESOURCE_BYTES <= MAX_PAGE_BYTES,
+    "whether a condition finds one or several, one page says"
+);
+
+/// Whether a request may bring what is longer than the body of any other: a resource, a patch of one, or a Bundle
+/// ([`MAX_BUNDLE_BYTES`]).
 #[must_use]
-pub fn brings_a_bundle(method: &Method, path: &str) -> bool {
-    *method == Method::POST && matches!(path, "/fhir" | "/fhir/")
+pub fn may_be_long(method: &Method, path: &str) -> bool {
+    let base = || Some("").filter(|_| path == "/fhir");
+    let Some(below) = path.strip_prefix("/fhir/").or_else(base) else {
+        return false;
+    };
+    let segments: Vec<&str> = below.split('/').collect();
+    match segments.as_slice() {
+        [""] | [.., "$validate" | "%24validate"] => *method == Method::POST,
+        [kind] if *method == Method::POST => ResourceType::parse(kind).is_some(),
+        [_] | [_, _] => *method == Method::PUT || *method == Method::PATCH,
+        _ => false,
+    }
 }
 
 pub type InBody = Result<Bytes, BytesRejection>;

@@ -58,6 +58,9 @@ pub(crate) fn extent(dialect: Dialect, extent: &Extent) -> Sql {
     sql.push(&format!(
         " ORDER BY id LIMIT {limit}) AS other) AS both_of ORDER BY id LIMIT {limit}"
     ));
+    if dialect == Dialect::Postgres {
+        sql.text = super::bounded(&sql.text, "", extent.count);
+    }
     sql
 }
 

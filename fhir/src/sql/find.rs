@@ -61,6 +61,11 @@ pub(crate) fn page(dialect: Dialect, find: &Find) -> Sql {
     // One more than asked for tells whether there is a next page.
     let limit = sql.mark(i64::from(find.count) + 1);
     sql.push(&format!(" LIMIT {limit}"));
+    if dialect == Dialect::Postgres {
+        let keys = find.keys().enumerate();
+        let keys: String = keys.map(|(at, _)| format!(", k{at}")).collect();
+        sql.text = super::bounded(&sql.text, &keys, find.count);
+    }
     sql
 }
 

@@ -7,7 +7,7 @@ use crate::query::Filter as Condition;
 use crate::query::sql::{Bind, Dialect, Sql as Conditions, condition};
 use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
 use crate::sql::order;
-use crate::store::{Measure, Page, Stored};
+use crate::store::{Measure, Page, Stored, fill};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use types::Timestamp;
@@ -18,17 +18,17 @@ const MEASURES: &str = "effective, CAST(json_extract(body, '$.valueQuantity.valu
      json_extract(body, '$.valueQuantity.code')";
 const COUNT: &str = "count(*) AS number";
 
+/// A resource, its place in the order of commits, and the time by which it is listed.
+type Row = (Stored, i64, Option<i64>);
+
 /// One page.
 pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
-    let limit = usize::from(query.count);
     let sql = Sql::of_page(query);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.values), |row| {
         Ok((stored(row)?, row.get(6)?, row.get(7)?))
     })?;
-    let mut found: Vec<(Stored, i64, Option<i64>)> = rows.collect::<rusqlite::Result<_>>()?;
-    let more = found.len() > limit;
-    found.truncate(limit);
+    let (found, more) = fill(rows, query.count, |row: &Row| &row.0)?;
     let next = match found.last() {
         Some((last, seq, effective)) if more => Some(match query.sort.key {
             SortKey::Id => Position::Id(last.id.clone()),
