@@ -19,9 +19,7 @@ use crate::{context::Shared, error::EdgeError};
 use axum::Router;
 use fhir::{
     admit::Holding,
-    rest::{
-        Authorize as _, FHIR_JSON, FhirApi, MAX_BUNDLE_BYTES, Vantages, brings_a_bundle, unread,
-    },
+    rest::{Authorize as _, FHIR_JSON, FhirApi, MAX_BUNDLE_BYTES, Vantages, may_be_long, unread},
     search::Seal,
     sqlite::SqliteStore,
     store::{ResourceStore, StoreError},
@@ -52,7 +50,7 @@ pub(crate) fn worded(router: Router) -> https::App {
             content_type: FHIR_JSON,
             body: unread,
         }),
-        long: brings_a_bundle,
+        long: may_be_long,
     }
 }
 

@@ -107,7 +107,7 @@ impl<T: Body> Cleared<T> {
         &self.envelope
     }
 
-    /// Serializes the body into a parcel at its place in the sender's order.
+    /// Serializes the body into a parcel at its place `seq` in the sender's order of that priority, counted from 1.
     #[must_use]
     pub fn seal(self, id: EnvelopeId, priority: Priority, seq: u64) -> Parcel {
         let Envelope {

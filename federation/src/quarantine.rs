@@ -76,7 +76,7 @@ impl Quarantine {
         }
     }
 
-    /// One held parcel.
+    /// One held parcel, by the number that the list of them gives it.
     ///
     /// # Errors
     /// [`DbError`].
@@ -84,7 +84,7 @@ impl Quarantine {
         outbox::one_held(&self.db, number)
     }
 
-    /// One note.
+    /// One note, by the number that the list of them gives it.
     ///
     /// # Errors
     /// [`DbError`].

@@ -96,7 +96,7 @@ impl Axis {
             .unwrap_or(0)
     }
 
-    /// The last commit that was there at an instant of the axis; 0 when there was none.
+    /// The last commit that was there at an instant of the axis (ms since 1970); 0 when there was none.
     #[must_use]
     pub fn by(&self, instant: i64) -> i64 {
         self.before(instant.saturating_add(1))
@@ -136,8 +136,8 @@ impl Axis {
     }
 }
 
-/// `meta.lastUpdated` of a version at a mark. Two versions of one resource differ although the reader was shown both
-/// at once.
+/// `meta.lastUpdated` of a version at a mark, which counts as milliseconds since 1970. Two versions of one resource differ
+/// although the reader was shown both at once.
 #[must_use]
 pub fn instant(mark: i64, version: u32) -> String {
     let time = Timestamp(mark).to_rfc3339();

@@ -4,9 +4,11 @@
 mod adversary;
 mod auditing;
 mod clients;
+mod costing;
 mod extents;
 mod finding;
 pub mod fixture;
+mod long;
 mod observing;
 mod owning;
 mod paging;
@@ -19,6 +21,7 @@ use crate::store::ResourceStore;
 use crate::subscription::MAX_PENDING_EVENTS;
 pub use adversary::Redelivering;
 use async_trait::async_trait;
+pub use costing::Asked;
 use std::{future::Future, pin::Pin, sync::Arc};
 
 /// One database, empty at first.
@@ -31,6 +34,18 @@ pub trait Engine: Send + Sync {
 
     /// The same with another bound of events that wait.
     async fn open_bounded(&self, most_pending: u64) -> Arc<dyn ResourceStore>;
+
+    /// What it does for one page.
+    async fn cost(&self, asked: &Asked) -> u64;
+
+    /// What it may do for one row of a page, of the same unit: blocks that are read, or instructions.
+    fn most_of_a_row(&self) -> u64;
+
+    /// Whether a page of a search by a parameter costs what it shows. Otherwise it costs what the search finds.
+    fn searches_by_the_page(&self) -> bool;
+
+    /// Until its planner knows the tables as they are, if it looks at them.
+    async fn settled(&self);
 }
 
 /// One promise.
@@ -106,6 +121,12 @@ pub const CASES: &[Case] = cases![
     finding::of_many_that_create_by_one_condition_one_creates_and_all_find_it,
     finding::a_write_is_done_only_where_a_search_finds_what_is_expected,
     finding::readings_are_looked_at_by_their_columns_from_what_they_refer_to,
+    costing::a_search_by_a_code_costs_what_it_finds_in_tables_that_nobody_looked_at,
+    costing::a_page_costs_what_it_shows,
+    costing::a_page_of_readings_costs_what_it_shows,
+    costing::a_page_of_a_search_costs_the_same_wherever_it_is,
+    long::a_page_ends_by_its_bytes_and_the_next_one_goes_on_behind_it,
+    long::what_is_long_makes_a_new_version_by_another_content_alone,
     telling::every_change_that_is_watched_has_its_event_and_what_was_not_done_has_none,
     telling::readings_that_are_delivered_have_their_events_and_foreign_deliveries_none,
     telling::what_clients_observe_has_its_events,

@@ -6,6 +6,8 @@
 mod audit;
 mod beside;
 mod connect;
+#[cfg(feature = "contract")]
+mod cost;
 mod database;
 mod errors;
 mod events;
@@ -261,6 +263,16 @@ fn stored(row: &Row) -> Option<Stored> {
         },
         json: row.get(4),
     })
+}
+
+/// The rows that a page of so many shows, and whether there are more: behind its count, or without their texts
+/// ([`crate::sql::bounded`]).
+fn on_page(rows: &[Row], count: u16) -> (&[Row], bool) {
+    let shown = rows.get(..usize::from(count)).unwrap_or(rows);
+    let ends = |row: &Row| row.get::<_, Option<&str>>(4).is_none();
+    let end = shown.iter().position(ends).unwrap_or(shown.len());
+    let shown = shown.get(..end).unwrap_or(shown);
+    (shown, rows.len() > shown.len())
 }
 
 /// The one row, if there is one.

@@ -6,9 +6,27 @@ mod find;
 use crate::axis::Commits;
 use crate::query::sql::{Dialect, Sql};
 use crate::search::{Interval, Sort, SortKey};
-use crate::store::{HistoryPlace, HistoryQuery, ResourceType, Scope, There};
+use crate::store::{HistoryPlace, HistoryQuery, MAX_PAGE_BYTES, ResourceType, Scope, There};
 pub(crate) use extent::extent;
 pub(crate) use find::{count, few, of_one_mark, page};
+
+/// A page of so many on which no bytes end: it is as it is asked for.
+const SMALL_PAGE: u16 = 2;
+
+/// A page, whose rows are those of `page`: the columns of every page and then `rest`. The texts end where it is full
+/// ([`MAX_PAGE_BYTES`]), since PostgreSQL would send all of them, and this side hold them: of what is behind, the row comes
+/// without its text. What is long lies beside its row, so that its length is known without it. A window without an order
+/// takes rows as they come. Pages of SQLite are read row by row.
+pub(crate) fn bounded(page: &str, rest: &str, count: u16) -> String {
+    if count <= SMALL_PAGE {
+        return page.to_owned();
+    }
+    format!(
+        "SELECT type, id, version, updated, \
+         CASE WHEN sum(octet_length(body)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(body) < {MAX_PAGE_BYTES} \
+         THEN body END AS body, source, seq{rest} FROM ({page}) AS page"
+    )
+}
 
 /// The order of a search of the columns `id`, `seq` and `effective`.
 pub(crate) fn order(sort: &Sort) -> String {
@@ -22,12 +40,13 @@ pub(crate) fn order(sort: &Sort) -> String {
 }
 
 /// Every version, once. What facilities deliver in one version has it in `resource` alone; of everything else every
-/// version is in `history`. Behind the columns of a version stands 1 where it was created by POST, and 0 otherwise.
+/// version is in `history`. Behind the columns of a version stands how it came ([`crate::store::Came`]).
 pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     const ROW: &str = "type, id, version, updated, body, source, seq";
     // Of what was stored before it was kept nobody knows.
-    const POSTED: &str =
-        "coalesce(h.posted, CASE WHEN h.version = 1 AND h.author IS NOT NULL THEN 1 ELSE 0 END)";
+    const CAME: &str = "CAST(CASE WHEN coalesce(h.posted, CASE WHEN h.version = 1 AND h.author IS NOT NULL THEN 1 ELSE 0 END) = 1 \
+         THEN 1 WHEN h.version > 1 AND EXISTS (SELECT 1 FROM history p WHERE p.type = h.type AND p.id = h.id \
+         AND p.version = h.version - 1 AND p.body = '') THEN 2 ELSE 0 END AS BIGINT)";
     let order = match query.by_id {
         true => "type, id, version",
         false => "seq DESC, type, id, version",
@@ -36,14 +55,14 @@ pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     // One more than asked for tells whether there is a next page.
     let limit = sql.mark(i64::from(query.count) + 1);
     sql.push(&format!(
-        "SELECT {ROW}, posted FROM (SELECT * FROM (SELECT {ROW}, 0 AS posted FROM resource \
+        "SELECT {ROW}, came FROM (SELECT * FROM (SELECT {ROW}, CAST(0 AS BIGINT) AS came FROM resource \
          WHERE author IS NULL AND {} ",
         single_version(dialect, query)
     ));
     sql.versions(query);
     sql.push(&format!(
         " ORDER BY {order} LIMIT {limit}) AS one UNION ALL SELECT * FROM (SELECT type, id, version, updated, body, \
-         (SELECT source FROM resource r WHERE r.type = h.type AND r.id = h.id) AS source, seq, {POSTED} AS posted \
+         (SELECT source FROM resource r WHERE r.type = h.type AND r.id = h.id) AS source, seq, {CAME} AS came \
          FROM history h WHERE 1 = 1 "
     ));
     sql.versions(query);
@@ -57,6 +76,9 @@ pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     sql.push(&format!(
         " ORDER BY {order} LIMIT {limit}) AS other) AS both_of ORDER BY {order} LIMIT {limit}"
     ));
+    if dialect == Dialect::Postgres {
+        sql.text = bounded(&sql.text, ", came", query.count);
+    }
     sql
 }
 
@@ -78,7 +100,7 @@ fn single_version(dialect: Dialect, query: &HistoryQuery) -> &'static str {
 trait Rows {
     fn versions(&mut self, query: &HistoryQuery);
     fn there(&mut self, there: There);
-    fn after(&mut self, place: &HistoryPlace, by_id: bool);
+    fn after(&mut self, place: &HistoryPlace, query: &HistoryQuery);
 }
 
 impl Rows for Sql {
@@ -111,7 +133,7 @@ impl Rows for Sql {
             }
         }
         if let Some(place) = &query.after {
-            self.after(place, query.by_id);
+            self.after(place, query);
         }
     }
 
@@ -136,15 +158,24 @@ impl Rows for Sql {
         ));
     }
 
-    fn after(&mut self, place: &HistoryPlace, by_id: bool) {
+    fn after(&mut self, place: &HistoryPlace, query: &HistoryQuery) {
         let behind = |sql: &mut Sql| {
             let kind = sql.mark(place.kind.as_str());
             let id = sql.mark(place.id.as_str());
             let version = sql.mark(i64::from(place.version));
             format!("(type, id, version) > ({kind}, {id}, {version})")
         };
-        let test = if by_id {
-            behind(self)
+        let test = if query.by_id {
+            // Within a type SQLite begins at an id. At several columns, the first of which is the type, it does not, and
+            // each page would pass over all before it.
+            let from = match query.scope {
+                Scope::Everything => String::new(),
+                Scope::Type(_) | Scope::Instance(..) => {
+                    format!("id >= {} AND ", self.mark(place.id.as_str()))
+                }
+            };
+            let behind = behind(self);
+            format!("{from}{behind}")
         } else {
             let seq = self.mark(place.seq);
             let behind = behind(self);

@@ -4,6 +4,8 @@
 //! facility the file is encrypted as its other ones are ([`SqliteStore::open_after`]), and what it shows of the
 //! facility's own store is kept in it by [`SqliteStore::project`].
 mod audit;
+#[cfg(feature = "contract")]
+mod cost;
 mod events;
 mod general;
 mod owners;

@@ -6,6 +6,7 @@ mod decide;
 mod draft;
 mod extent;
 mod find;
+mod full;
 mod history;
 mod measure;
 mod spliced;
@@ -28,7 +29,9 @@ pub use draft::{Draft, Unfit};
 pub(crate) use draft::{patient_of, row_of_source, rows_of, time_of};
 pub use extent::{Extent, ExtentPage, Whose};
 pub use find::{Find, FindPage, FindPlace, Guard, Sights};
-pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
+pub use full::{MAX_PAGE, MAX_PAGE_BYTES};
+pub(crate) use full::{bytes_of, fill};
+pub use history::{Came, HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
 pub use measure::Measure;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -37,12 +40,10 @@ use types::{Category, Code, EnvelopeId, FacilityPseudonym, Timestamp};
 pub use writing::{
     Change, Expect, MAX_CHANGES, MAX_VERSIONS, Transacted, Transaction, Unmet, Versions, Written,
 };
-pub(crate) use writing::{Current, Plan, Planned, added, plan};
+pub(crate) use writing::{Current, Plan, Planned, added, check_changes, plan};
 
 /// Resources in one [`ResourceStore::apply`]: bounds the memory and the length of one transaction.
 pub const MAX_APPLY: usize = 20_000;
-/// Resources on one page.
-pub const MAX_PAGE: u16 = 1_000;
 
 /// Why a resource may not be stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -387,7 +388,8 @@ pub trait ResourceStore: Send + Sync + 'static {
         version: u32,
     ) -> Result<Option<Stored>, StoreError>;
 
-    /// One page. A resource that exists when the first page is read, and does not change, is on exactly one page.
+    /// One page. A resource that exists when the first page is read, and does not change, is on exactly one page. Like
+    /// that of `find`, `history` and `extent` it may end before its count, by its bytes ([`MAX_PAGE_BYTES`]).
     async fn search(&self, query: &Query) -> Result<Page, StoreError>;
 
     /// What readings that match say, in no order, so many at most; nothing of those that were entered in error, nor of what
@@ -484,14 +486,6 @@ pub(crate) fn check_size(deliveries: &[Delivery]) -> Result<(), StoreError> {
     let sum: usize = deliveries.iter().map(|one| one.resources.len()).sum();
     if sum > MAX_APPLY {
         return Err(StoreError::new(Kind::Refused, "apply"));
-    }
-    Ok(())
-}
-
-/// Refuses more than one transaction of a client should hold.
-pub(crate) const fn check_changes(transaction: &Transaction) -> Result<(), StoreError> {
-    if transaction.changes.len() > MAX_CHANGES {
-        return Err(StoreError::new(Kind::Refused, "transact"));
     }
     Ok(())
 }

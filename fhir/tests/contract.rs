@@ -9,8 +9,9 @@ mod pair;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use libtest_mimic::{Arguments, Failed, Trial};
-use medmesh_fhir::contract::{CASES, Engine, Redelivering, fixture};
+use medmesh_fhir::contract::{Asked, CASES, Engine, Redelivering, fixture};
 use medmesh_fhir::postgres::PostgresStore;
+use medmesh_fhir::query::sql::TABLES;
 use medmesh_fhir::sqlite::SqliteStore;
 use medmesh_fhir::store::{Kind, ResourceStore};
 use std::{env, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -290,6 +291,22 @@ impl Engine for Sqlite {
             SqliteStore::open_bounded(&path, Secret::default(), most_pending).expect("a store"),
         )
     }
+
+    async fn cost(&self, asked: &Asked) -> u64 {
+        let store = SqliteStore::open(&self.0.path().join("fhir.db")).expect("a store");
+        store.cost(asked).await.expect("its instructions")
+    }
+
+    fn most_of_a_row(&self) -> u64 {
+        150
+    }
+
+    fn searches_by_the_page(&self) -> bool {
+        false
+    }
+
+    // It has no statistics.
+    async fn settled(&self) {}
 }
 
 struct Redelivered(Sqlite);
@@ -298,6 +315,22 @@ struct Redelivered(Sqlite);
 impl Engine for Redelivered {
     async fn open_bounded(&self, most_pending: u64) -> Arc<dyn ResourceStore> {
         Arc::new(Redelivering(self.0.open_bounded(most_pending).await))
+    }
+
+    async fn cost(&self, asked: &Asked) -> u64 {
+        self.0.cost(asked).await
+    }
+
+    fn most_of_a_row(&self) -> u64 {
+        self.0.most_of_a_row()
+    }
+
+    fn searches_by_the_page(&self) -> bool {
+        self.0.searches_by_the_page()
+    }
+
+    async fn settled(&self) {
+        self.0.settled().await;
     }
 }
 
@@ -345,5 +378,34 @@ impl Engine for Postgres {
         self.made.get_or_init(|| self.make()).await;
         let store = PostgresStore::open_bounded(&self.url(), None, most_pending).await;
         Arc::new(store.expect("a store"))
+    }
+
+    async fn cost(&self, asked: &Asked) -> u64 {
+        let store = PostgresStore::open(&self.url(), None).await;
+        let cost = store.expect("a store").cost(asked).await;
+        cost.expect("its blocks")
+    }
+
+    /// An index is three or four blocks deep, and a row is of two of them and of a table.
+    fn most_of_a_row(&self) -> u64 {
+        12
+    }
+
+    fn searches_by_the_page(&self) -> bool {
+        true
+    }
+
+    async fn settled(&self) {
+        let (sql, connection) = tokio_postgres::connect(&self.url(), NoTls)
+            .await
+            .expect("PostgreSQL is reached");
+        let connection = tokio::spawn(connection);
+        let searched = TABLES.iter().map(|table| table.name);
+        for table in ["resource", "history"].into_iter().chain(searched) {
+            let looked = sql.batch_execute(&format!("ANALYZE {table}")).await;
+            looked.expect("it looks at a table");
+        }
+        drop(sql);
+        let _ = connection.await;
     }
 }

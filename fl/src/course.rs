@@ -98,7 +98,7 @@ struct Large {
 }
 
 impl Course {
-    /// A study that begins, among the regions that are known or those of them that it names.
+    /// A study that begins at `now_ms` (ms since 1970), among the regions that are known or those of them that it names.
     ///
     /// # Errors
     /// What is wrong with it; also that its model fits no parcel ([`Course::begin_large`]).
@@ -290,7 +290,7 @@ impl Course {
         self.ordered.insert(region.clone());
     }
 
-    /// Takes what a region released. Whether anything changed.
+    /// Takes what a region released, at `now_ms` (ms since 1970). Whether anything changed.
     pub fn take(&mut self, from: &RegionId, mut release: Release, now_ms: i64) -> bool {
         let Ok(study) = order::parse(&self.text) else {
             return false;
@@ -318,7 +318,7 @@ impl Course {
         true
     }
 
-    /// Time has passed. Whether anything changed.
+    /// Time has passed, until `now_ms` (ms since 1970). Whether anything changed.
     pub fn tick(&mut self, now_ms: i64) -> bool {
         if self.standing != Standing::Running || now_ms < self.until_ms || self.is_stepping() {
             return false;

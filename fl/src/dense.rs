@@ -65,13 +65,14 @@ impl Dense {
         parameters
     }
 
-    /// The logit of yes of a record. `parameters` and `record` have the model's lengths.
+    /// The logit (natural logarithm of the odds) of yes of a record. `parameters` has [`Dense::parameters`] numbers,
+    /// `record` [`Dense::inputs`].
     #[must_use]
     pub fn logit(&self, parameters: &[f32], record: &[f32]) -> f64 {
         self.forward(parameters, record, &mut Scratch::default())
     }
 
-    /// The probability of yes of a record.
+    /// The probability of yes of a record, 0 to 1. The slices are as for [`Dense::logit`].
     #[must_use]
     pub fn probability(&self, parameters: &[f32], record: &[f32]) -> f64 {
         sigmoid(self.logit(parameters, record))

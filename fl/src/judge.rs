@@ -62,7 +62,8 @@ pub const fn numbers(study: &Study) -> usize {
     Histogram::NUMBERS * (1 + study.personalisation.is_some() as usize)
 }
 
-/// Judges a model, and the site's own one if there is one. Intervals are of so many resamples.
+/// Judges a model, and the site's own one if there is one, on the site's `test` records. `parameters` and `personal` have
+/// [`Net::parameters`] numbers. Intervals are of so many bootstrap resamples, which `random` draws.
 ///
 /// # Errors
 /// [`NoMetric`] when scores are no probabilities.
@@ -92,7 +93,8 @@ pub fn of(
     Ok(Judged { numbers, told })
 }
 
-/// The area under the curve on a site's own records, in the middle of a study; none of a Cox model.
+/// The area under the ROC curve (0 to 1) on a site's own records, in the middle of a study. `parameters` has
+/// [`Net::parameters`] numbers. None of a Cox model, of so few records that it would tell of somebody, and of one label.
 #[must_use]
 pub fn auroc(model: &Net, parameters: &[f32], test: &Records) -> Option<f64> {
     if matches!(model, Net::Cox(_)) {

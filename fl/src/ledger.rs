@@ -141,13 +141,13 @@ impl Ledger {
         &self.entries
     }
 
-    /// ε of everything that was debited, at the budget's δ.
+    /// ε (a pure number, ≥ 0) of everything that was debited, at the budget's δ; 0 of nothing.
     #[must_use]
     pub fn spent(&self) -> f64 {
         self.entries.last().map_or(0.0, |entry| entry.epsilon_after)
     }
 
-    /// ε after an event more, at the budget's δ.
+    /// ε after an event more, at the budget's δ: never less than [`Ledger::spent`].
     #[must_use]
     pub fn after(&self, event: Event) -> f64 {
         let events: Vec<_> = self

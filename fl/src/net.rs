@@ -89,8 +89,8 @@ impl Net {
         }
     }
 
-    /// The logit of yes of a record, or the logarithm of its hazard ratio. `parameters` and `record` have the model's
-    /// lengths.
+    /// The logit (natural logarithm of the odds) of yes of a record, or the natural logarithm of its hazard ratio.
+    /// `parameters` has [`Net::parameters`] numbers, `record` [`Net::inputs`].
     #[must_use]
     pub fn logit(&self, parameters: &[f32], record: &[f32]) -> f64 {
         match self {
@@ -101,7 +101,7 @@ impl Net {
         }
     }
 
-    /// The probability of yes of a record.
+    /// The probability of yes of a record, 0 to 1. The slices are as for [`Net::logit`].
     #[must_use]
     pub fn probability(&self, parameters: &[f32], record: &[f32]) -> f64 {
         sigmoid(self.logit(parameters, record))

@@ -137,7 +137,7 @@ impl RegionRound {
         &self.order.key
     }
 
-    /// Takes an answer of a facility, as its certificate says who it is.
+    /// Takes an answer of a facility, as its certificate says who it is, at `now_ms` (ms since 1970).
     pub fn take(&mut self, from: &FacilityId, answer: Answer, now_ms: i64) -> Taken {
         self.tick(now_ms);
         let found = self.members.iter().find(|(_, facility)| *facility == from);
@@ -278,7 +278,7 @@ impl RegionRound {
         }
     }
 
-    /// Time has passed. Whether anything changed.
+    /// Time has passed, until `now_ms` (ms since 1970). Whether anything changed.
     pub fn tick(&mut self, now_ms: i64) -> bool {
         let before = (self.round.step(), self.is_running());
         self.round.tick(now_ms);
@@ -423,7 +423,7 @@ impl RegionRound {
         })
     }
 
-    /// A member sent what is no answer to anything: it is lost, and named.
+    /// A member sent what is no answer to anything: it is lost at `now_ms` (ms since 1970), and named.
     pub fn refuse(&mut self, from: &FacilityId, now_ms: i64) -> Taken {
         let found = self.members.iter().find(|(_, facility)| *facility == from);
         let Some(member) = found.map(|(member, _)| *member) else {

@@ -147,7 +147,7 @@ pub struct Round {
 }
 
 impl Round {
-    /// A round that begins at `now_ms` by asking `members` to take part. One with fewer members than its quorum has
+    /// A round that begins at `now_ms` (ms since 1970, as everywhere here) by asking `members` to take part. One with fewer members than its quorum has
     /// failed at once.
     #[must_use]
     pub fn begin(

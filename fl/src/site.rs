@@ -143,7 +143,8 @@ impl<'a> Carried<'a> {
 }
 
 impl RoundOrder {
-    /// What the order carries; of a model that fits no parcel nothing until its blob was read.
+    /// What the order carries of a model of `parameters` numbers; of one that fits no parcel nothing until its blob was
+    /// read.
     ///
     /// # Errors
     /// As [`Carried::of`]; also when the blob is not as large as the study's model.
@@ -293,8 +294,9 @@ fn tuned<R: CryptoRng>(
     Ok(train(model, global, records, &local, random)?)
 }
 
-/// Trains from `global` and returns the update of a first round, ready to be masked. `random` is seeded by nobody's choice
-/// where privacy is promised: samples and noise are drawn from it.
+/// Trains from `global` (as many numbers as the study's model has) and returns the update of a first round, modulo 2^32 and
+/// in units of the study's clip, ready to be masked. `random` is seeded by nobody's choice where privacy is promised:
+/// samples and noise are drawn from it.
 ///
 /// # Errors
 /// [`SiteError`]; then nothing may be sent.

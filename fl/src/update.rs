@@ -204,10 +204,11 @@ impl UpdateCodec {
         (self.clip.bound() / AdaptiveClip::SHARE).cast_signed()
     }
 
-    /// The mean of updates whose sum modulo 2^32 it is, of `members` of them: weighted where they are.
+    /// The mean of updates whose sum modulo 2^32 (in units of the clip, [`UpdateCodec::numbers`] of them) it is, of
+    /// `members` of them: weighted where they are. It is in the updates' own unit, a number for each of the model.
     ///
     /// # Errors
-    /// [`UpdateError::Shape`]; [`UpdateError::Nobody`] when members or weights are 0.
+    /// [`UpdateError::Shape`] when the sum has another length; [`UpdateError::Nobody`] when members or weights are 0.
     pub fn mean(&self, sum: &[u32], members: u16) -> Result<Vec<f32>, UpdateError> {
         let whole: Vec<_> = sum
             .iter()

@@ -65,13 +65,14 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 /// Line and header of a request: a search by URL, with room.
 pub const MAX_HEADER_BYTES: usize = 32 << 10;
-/// Body of a request: the forms of FHIR and of tokens, with room. What is longer gets 413.
+/// Body of a request: the forms of FHIR and of tokens, and most resources. What is longer gets 413, or takes a place.
 pub const MAX_BODY_BYTES: usize = 128 << 10;
 /// Body of a request that may be long ([`App::long`]) of a client that is known: a Bundle of FHIR with some hundred
-/// resources, with room. What is longer gets 413.
+/// resources, or a document. What is longer gets 413.
 pub const MAX_LONG_BODY_BYTES: usize = 2 << 20;
-/// Long bodies in hand at once, of all clients of a listener: what is made of one takes some ten times its bytes. Another
-/// one waits as long as a body may take, and gets 503 then.
+/// Long bodies in hand at once, of all clients of a listener: what is made of one takes some ten times its bytes, so 80 MiB
+/// for all of them. One takes its place when it is said, or found, to be longer than [`MAX_BODY_BYTES`]. Another one waits as
+/// long as a body may take, and gets 503 then.
 const LONG_BODIES: usize = 4;
 /// Of these so many of one client, so that none keeps all others from theirs.
 const LONG_BODIES_OF_ONE: usize = 2;

@@ -16,7 +16,7 @@ use federation::port::{PortError, PortErrorKind};
 use fhir::audit::AUDIT_EVENT;
 use fhir::rest::{
     Authorize, Denied, FHIR_JSON, Granted, Interaction as FhirInteraction, MAX_BUNDLE_BYTES,
-    Reader, TooOften, WITHOUT, brings_a_bundle, understood, unread,
+    Reader, TooOften, WITHOUT, may_be_long, understood, unread,
 };
 use fhir::store::ResourceType;
 use node::{
@@ -197,7 +197,7 @@ pub fn worded(router: Router) -> https::App {
             content_type: FHIR_JSON,
             body: unread,
         }),
-        long: brings_a_bundle,
+        long: may_be_long,
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// The next chunk by its offset.
+    /// The next chunk by its offset `at`, in bytes from the beginning of the file.
     ///
     /// # Errors
     /// Something before it is missing, or what `see` says.

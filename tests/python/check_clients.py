@@ -89,7 +89,7 @@ def with_fhirpy(base, bearer, ca):
 
 
 def with_long_bundle(base, bearer, ca, patient):
-    """A transaction may be longer than a resource may."""
+    """A transaction may be longer than most bodies, and a resource has a longest one."""
     made = [condition(patient) for _ in range(480)]
     entries = [{"resource": one, "request": {"method": "POST", "url": "Condition"}} for one in made]
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
@@ -101,7 +101,7 @@ def with_long_bundle(base, bearer, ca, patient):
     same("requests: a long transaction", answer.status_code, 200)
     statuses = {one["response"]["status"].split()[0] for one in answer.json()["entry"]}
     same("requests: each of its entries", statuses, {"201"})
-    long = json.dumps(made[0] | {"extension": [{"url": "http://example.org/" + "a" * 131_072, "valueBoolean": True}]})
+    long = json.dumps(made[0] | {"extension": [{"url": "http://example.org/" + "a" * (3 << 19), "valueBoolean": True}]})
     answer = requests.post(f"{base}/Condition", data=long, headers=headers, verify=ca, timeout=60)
     same("requests: a long resource", answer.status_code, 413)
 

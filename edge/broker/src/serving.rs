@@ -40,16 +40,7 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, slot: Slot) {
         mut client,
     } = admitted;
     let Ok(permit) = ctx.connections.clone().try_acquire_owned() else {
-        return farewell(
-            &ctx,
-            admission::refuse(
-                &mut stream,
-                client.version,
-                client.packet_bytes,
-                Refusal::BUSY,
-            ),
-        )
-        .await;
+        return turn_away(&ctx, &mut stream, &client).await;
     };
     let claim = ctx
         .seats
@@ -60,16 +51,7 @@ pub(super) async fn serve(ctx: Arc<Context>, tcp: TcpStream, slot: Slot) {
         () = slot.displaced() => None,
     };
     let Some(mut held) = claimed else {
-        return farewell(
-            &ctx,
-            admission::refuse(
-                &mut stream,
-                client.version,
-                client.packet_bytes,
-                Refusal::BUSY,
-            ),
-        )
-        .await;
+        return turn_away(&ctx, &mut stream, &client).await;
     };
     // Who is seated is one of the device's, and counted there.
     drop(slot);
@@ -102,6 +84,12 @@ async fn let_in(ctx: &Context, tcp: TcpStream, slot: &Slot) -> Option<Admitted> 
             })
         }
     }
+}
+
+/// Refuses a client that was let in, and for whom there is no room.
+async fn turn_away(ctx: &Context, stream: &mut TlsStream<TcpStream>, client: &Client) {
+    let words = admission::refuse(stream, client.version, client.packet_bytes, Refusal::BUSY);
+    farewell(ctx, words).await;
 }
 
 /// Last words, bounded in time: the peer may not listen.

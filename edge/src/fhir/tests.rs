@@ -22,6 +22,11 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 use types::{Phi, Place, Priority, Secret, Timestamp};
 
+#[path = "tests/consents.rs"]
+mod consents;
+#[path = "tests/programs.rs"]
+mod programs;
+
 /// When the store's clock begins.
 const START: Timestamp = Timestamp(1_767_225_600_000);
 const OWN: &str = "own-token";
@@ -302,132 +307,6 @@ async fn what_is_entered_late_moves_readings_in_the_copy_too_and_what_is_deleted
 }
 
 #[tokio::test]
-async fn nothing_is_shown_without_a_token_of_the_facility_nor_beyond_the_scopes_of_one() {
-    let (reader, writer) = ("reader-token", "writer-token");
-    let digest = |token: &str| hex::encode(Sha256::digest(token));
-    let rights = format!(
-        "[[client]]\nid = \"ehr\"\ntoken_sha256 = \"{}\"\nfhir = \"system/Observation.rs?category=laboratory system/Patient.rs\"\n\
-         [[client]]\nid = \"forms\"\ntoken_sha256 = \"{}\"\nfhir = \"system/Condition.cruds\"\n",
-        digest(reader),
-        digest(writer)
-    );
-    let mut facility = facility(&rights).await;
-    facility.measure(1..3).await;
-    facility.follow().await;
-    for (token, path, status) in [
-        ("", "Patient", 401),
-        ("strange", "Patient", 401),
-        ("strange", "Observation", 401),
-        (reader, "Patient", 200),
-        (reader, "Device/m1", 403),
-        (reader, "Encounter", 403),
-        (writer, "Patient", 403),
-        (writer, "Condition", 200),
-    ] {
-        let (found, _) = facility.ask("GET", path, token, "").await;
-        assert_eq!(found, status, "{token} {path}");
-    }
-    let (_, bundle) = facility.ask("GET", "Observation", reader, "").await;
-    assert!(
-        bundle["entry"].is_null(),
-        "vital signs are beyond its scope"
-    );
-    let (status, _) = facility.ask("POST", "Condition", reader, "{}").await;
-    assert_eq!(status, 403);
-    let rows = facility.rows().await;
-    let rows: Vec<_> = rows.iter().filter(|row| row.from() == "ehr").collect();
-    assert_eq!(rows.len(), 2, "one for each answer");
-    let says = |row: &&federation::audit::Entry| format!("{row:?}").contains("\"phi\"");
-    assert!(rows.iter().all(says), "{rows:?}");
-}
-
-#[tokio::test]
-async fn what_programs_write_may_identify_is_theirs_and_is_never_in_a_parcel_nor_in_the_clear() {
-    let mut facility = facility("").await;
-    facility.measure(1..3).await;
-    facility.follow().await;
-    let patients = facility.find("Patient").await;
-    let patient = format!("Patient/{}", patients[0]["id"].as_str().unwrap());
-    let relative = json!({
-        "resourceType": "RelatedPerson",
-        "patient": {"reference": patient},
-        "name": [{"family": "Canary-Relative", "given": ["Ida"]}],
-        "telecom": [{"system": "phone", "value": "CANARY-PHONE"}],
-    });
-    let (status, made) = facility
-        .ask("POST", "RelatedPerson", OWN, &relative.to_string())
-        .await;
-    assert_eq!(status, 201, "{made}");
-    let found = facility.find("RelatedPerson?name=canary-relative").await;
-    assert_eq!(found.len(), 1);
-    // What the facility itself says is nobody else's to change, and it is R4 or nothing.
-    let path = format!(
-        "Encounter/{}",
-        facility.find("Encounter").await[0]["id"].as_str().unwrap()
-    );
-    let theirs = json!({"resourceType": "Patient", "id": patients[0]["id"]}).to_string();
-    for (method, path, body, expected) in [
-        ("PUT", patient.as_str(), theirs.as_str(), 403),
-        ("DELETE", patient.as_str(), "", 403),
-        ("DELETE", path.as_str(), "", 403),
-        (
-            "POST",
-            "RelatedPerson",
-            r#"{"resourceType":"RelatedPerson"}"#,
-            422,
-        ),
-    ] {
-        let (status, outcome) = facility.ask(method, path, OWN, body).await;
-        assert_eq!(status, expected, "{method} {path}: {outcome}");
-    }
-    for canary in ["Canary", "CANARY", "Ida", "p-1"] {
-        assert!(!facility.leaves(canary).await, "{canary} leaves");
-    }
-    // A create is written down as one, and a search for the same is none.
-    let rows = facility.rows().await;
-    let of_relatives = rows
-        .iter()
-        .filter(|row| row.kind().starts_with("RelatedPerson"));
-    let decisions: Vec<_> = of_relatives.map(|row| row.decision()).collect();
-    assert_eq!(decisions, [Decision::DataWritten, Decision::DataRead]);
-    let named = |row: &federation::audit::Entry| format!("{row:?}");
-    for row in facility.rows().await {
-        assert!(!named(&row).contains("anary"), "{row:?}");
-    }
-    facility.store.close().await;
-    for canary in ["Canary", "CANARY-PHONE", "RelatedPerson", "8867-4"] {
-        assert!(
-            !anywhere(facility.dir.path(), canary),
-            "{canary} is in the clear"
-        );
-    }
-}
-
-#[tokio::test]
-async fn no_program_takes_the_name_of_a_device_before_the_device_has_it() {
-    let mut facility = facility("").await;
-    let free = "11111111-2222-4333-8444-555555555555";
-    facility.follow().await;
-    for (id, status) in [("m1", 403), ("m2", 422), (free, 201)] {
-        let device = json!({"resourceType": "Device", "id": id, "lotNumber": "7"}).to_string();
-        let (found, outcome) = facility
-            .ask("PUT", &format!("Device/{id}"), OWN, &device)
-            .await;
-        assert_eq!(found, status, "{id}: {outcome}");
-    }
-    // What a device is called is there for whatever else has no such name.
-    let bed = json!({"resourceType": "Location", "id": "m2", "name": "Canary"}).to_string();
-    let (found, outcome) = facility.ask("PUT", "Location/m2", OWN, &bed).await;
-    assert_eq!(found, 201, "{outcome}");
-    // A device that nobody has named measures, and is there.
-    facility.store.append(sample("m2", 1)).await.unwrap();
-    facility.follow().await;
-    let (found, device) = facility.ask("GET", "Device/m2", OWN, "").await;
-    assert_eq!(found, 200, "{device}");
-    assert_eq!(device["deviceName"][0]["name"], "m2");
-}
-
-#[tokio::test]
 async fn above_its_size_the_copy_lets_its_oldest_readings_go() {
     let mut facility = again(TempDir::new().unwrap(), hand(), "", 300_000).await;
     facility.measure(1..2_600).await;
@@ -443,19 +322,6 @@ async fn above_its_size_the_copy_lets_its_oldest_readings_go() {
         newest[0]["effectiveDateTime"],
         START.plus_ms(2_600).to_rfc3339()
     );
-}
-
-fn consent(patient: &str, status: &str, kind: &str) -> String {
-    json!({
-        "resourceType": "Consent",
-        "status": status,
-        "scope": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "research"}]},
-        "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentcategorycodes", "code": "rsreid"}]}],
-        "patient": {"reference": patient},
-        "policyRule": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "OPTIN"}]},
-        "provision": {"type": kind},
-    })
-    .to_string()
 }
 
 impl Facility {
@@ -484,156 +350,6 @@ impl Facility {
         }
         self.store.settle(region, receipts).await.unwrap();
         told
-    }
-}
-
-#[tokio::test]
-async fn an_opt_out_is_in_force_before_it_is_answered_through_kills_and_until_it_is_withdrawn() {
-    let mut facility = facility("").await;
-    facility.measure(1..3).await;
-    facility.follow().await;
-    let patient = facility.find("Patient").await[0]["id"].clone();
-    let patient = format!("Patient/{}", patient.as_str().unwrap());
-    assert_eq!(facility.withheld().await, [false]);
-    assert!(facility.told().await.is_empty());
-    let write = consent(&patient, "active", "deny");
-    let (status, made) = facility.ask("POST", "Consent", OWN, &write).await;
-    assert_eq!(status, 201, "{made}");
-    assert_eq!(facility.withheld().await, [true]);
-    assert_eq!(facility.told().await, [true]);
-    let mut facility = facility.restart().await;
-    facility.follow().await;
-    assert_eq!(facility.withheld().await, [true], "whatever is killed");
-    let path = format!("Consent/{}", made["id"].as_str().unwrap());
-    let inactive = consent(&patient, "inactive", "deny");
-    let with_id = |text: &str| {
-        let mut resource: Value = serde_json::from_str(text).unwrap();
-        resource["id"] = made["id"].clone();
-        resource.to_string()
-    };
-    let (status, _) = facility.ask("PUT", &path, OWN, &with_id(&inactive)).await;
-    assert_eq!(status, 200);
-    assert_eq!(facility.withheld().await, [false], "it may be used again");
-    assert_eq!(facility.told().await.last(), Some(&false));
-    let (status, _) = facility.ask("PUT", &path, OWN, &with_id(&write)).await;
-    assert_eq!(status, 200);
-    let (status, _) = facility.ask("DELETE", &path, OWN, "").await;
-    assert_eq!(status, 204);
-    assert_eq!(facility.told().await, [true, false]);
-    let key = Secret::new([7; 32]);
-    let db = store::open_read_only(facility.dir.path(), &key).unwrap();
-    let rows = federation::audit::list(&db, 0, 10_000).unwrap();
-    let rows = rows.iter().map(|row| row.1.decision());
-    let choices = rows.filter(|decision| {
-        matches!(
-            decision,
-            federation::audit::Decision::ResearchOptedIn
-                | federation::audit::Decision::ResearchOptedOut
-        )
-    });
-    assert_eq!(choices.count(), 4);
-}
-
-#[tokio::test]
-async fn an_opt_out_that_could_not_be_kept_is_refused() {
-    let mut facility = facility("").await;
-    facility.follow().await;
-    for (patient, expected) in [
-        ("Patient/nobody", 422),
-        ("https://elsewhere.example/Patient/p-1", 422),
-    ] {
-        let write = consent(patient, "active", "deny");
-        let (status, outcome) = facility.ask("POST", "Consent", OWN, &write).await;
-        assert_eq!(status, expected, "{patient}: {outcome}");
-    }
-    assert!(facility.find("Consent").await.is_empty());
-    let permitted = consent("Patient/nobody", "active", "permit");
-    let (status, _) = facility.ask("POST", "Consent", OWN, &permitted).await;
-    assert_eq!(status, 201, "what opts nobody out has nothing to keep");
-    assert_eq!(facility.withheld().await, [false]);
-}
-
-#[tokio::test]
-async fn what_was_given_nothing_is_in_the_log_once_a_minute_with_who_why_and_how_often() {
-    let token = "reader-token";
-    let rights = format!(
-        "[[client]]\nid = \"ehr\"\ntoken_sha256 = \"{}\"\nfhir = \"system/Location.rs\"\n",
-        hex::encode(Sha256::digest(token))
-    );
-    let facility = facility(&rights).await;
-    for (path, token, times) in [
-        ("Location/none", token, 1),
-        ("Patient", token, 2),
-        ("Location", "strange", 3),
-    ] {
-        for _ in 0..times {
-            let (status, _) = facility.ask("GET", path, token, "").await;
-            assert!(status.is_client_error(), "{path}: {status}");
-        }
-    }
-    let given_nothing = async || {
-        let key = types::Secret::new([7; 32]);
-        let db = store::open_read_only(facility.dir.path(), &key).unwrap();
-        let all = federation::audit::list(&db, 0, 10_000).unwrap().into_iter();
-        let rows = all.filter_map(|(_, row)| {
-            let why = match row.decision() {
-                Decision::ReadUnauthenticated => "who",
-                Decision::ReadForbidden => "scope",
-                Decision::ReadUnanswered => "what",
-                _ => return None,
-            };
-            Some((why, row.from().to_owned(), row.count()))
-        });
-        rows.collect::<std::collections::BTreeSet<_>>()
-    };
-    facility.log.tell().await;
-    assert!(given_nothing().await.is_empty(), "the minute is not over");
-    facility.hand.forward(60_000);
-    facility.log.tell().await;
-    let rows = given_nothing().await;
-    let counts: Vec<_> = rows.iter().map(|row| (row.0, row.2)).collect();
-    assert_eq!(counts, [("scope", 2), ("what", 1), ("who", 3)], "{rows:?}");
-    let who: Vec<&str> = rows.iter().map(|row| row.1.as_str()).collect();
-    assert_eq!(who[..2], ["ehr", "ehr"], "{rows:?}");
-    facility.hand.forward(60_000);
-    facility.log.tell().await;
-    assert_eq!(given_nothing().await, rows, "each is told once");
-}
-
-#[tokio::test]
-async fn a_program_does_what_the_letters_of_its_scope_say_and_nothing_else() {
-    let (mut rights, letters) = (String::new(), ["c", "r", "u", "d", "s"]);
-    for letter in letters {
-        rights += &format!(
-            "[[client]]\nid = \"may-{letter}\"\ntoken_sha256 = \"{}\"\nfhir = \"system/Basic.{letter}\"\n",
-            hex::encode(Sha256::digest(letter))
-        );
-    }
-    let facility = facility(&rights).await;
-    let basic = r#"{"resourceType":"Basic","id":"b","code":{"text":"x"}}"#;
-    let (status, made) = facility.ask("PUT", "Basic/b", OWN, basic).await;
-    assert_eq!(status, 201, "{made}");
-    let patch = r#"{"resourceType":"Parameters"}"#;
-    for (method, path, body, needs) in [
-        ("POST", "Basic", basic, "c"),
-        ("GET", "Basic/b", "", "r"),
-        ("GET", "Basic/b/_history", "", "r"),
-        ("GET", "Basic/b/_history/1", "", "r"),
-        ("PUT", "Basic/b", basic, "u"),
-        ("PATCH", "Basic/b", patch, "u"),
-        ("GET", "Basic", "", "s"),
-        ("GET", "Basic/_history", "", "s"),
-        ("DELETE", "Basic/b", "", "d"),
-    ] {
-        for letter in letters {
-            let (status, _) = facility.ask(method, path, letter, body).await;
-            let is_refused = status == StatusCode::FORBIDDEN;
-            assert_eq!(
-                is_refused,
-                letter != needs,
-                "{method} {path} by {letter}: {status}"
-            );
-        }
     }
 }
 
@@ -695,38 +411,6 @@ async fn a_patient_whose_birth_date_is_no_date_is_there_without_it() {
         assert_eq!(patient["name"][0]["text"], "Canary Name p-3");
         assert_eq!(patient["birthDate"], shown);
     }
-}
-
-#[tokio::test]
-async fn an_opt_out_behind_a_page_of_other_consents_is_in_force() {
-    let mut facility = facility("").await;
-    facility.measure(1..3).await;
-    facility.follow().await;
-    let patient = facility.find("Patient").await[0]["id"].clone();
-    let patient = format!("Patient/{}", patient.as_str().unwrap());
-    let entry = |resource: String| {
-        let resource: Value = serde_json::from_str(&resource).unwrap();
-        json!({"resource": resource, "request": {"method": "POST", "url": "Consent"}})
-    };
-    // As many as a page has, about nobody who is here; and one more.
-    let of_others = consent("Patient/nobody", "active", "permit");
-    let page = usize::from(fhir::store::MAX_PAGE);
-    for from in (0..page).step_by(100) {
-        let entries: Vec<Value> = (from..from + 100)
-            .map(|_| entry(of_others.clone()))
-            .collect();
-        let bundle = json!({"resourceType": "Bundle", "type": "transaction", "entry": entries});
-        let (status, said) = facility.ask("POST", "", OWN, &bundle.to_string()).await;
-        assert_eq!(status, 200, "{said}");
-    }
-    // A page is in the order of ids.
-    let mut last: Value = serde_json::from_str(&consent(&patient, "active", "deny")).unwrap();
-    last["id"] = "zz".into();
-    let (status, said) = facility
-        .ask("PUT", "Consent/zz", OWN, &last.to_string())
-        .await;
-    assert_eq!(status, 201, "{said}");
-    assert_eq!(facility.withheld().await, [true]);
 }
 
 #[test]

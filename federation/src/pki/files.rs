@@ -22,7 +22,8 @@ pub fn replace_for_all(path: &Path, bytes: &[u8]) -> Result<(), PkiError> {
     storage::file::replace_for_all(path, bytes).map_err(|source| PkiError::io(path, source))
 }
 
-/// Makes a file that must not exist yet, durable when this returns. False when it exists: nothing was changed.
+/// Makes a file that must not exist yet, with the permission bits `mode` of Unix (such as 0o600), durable when this
+/// returns. False when it exists: nothing was changed.
 ///
 /// # Errors
 /// When the directory cannot be written.

@@ -20,7 +20,7 @@ const ROUNDS: u32 = 4;
 /// Readings that are looked at.
 const READINGS: u32 = 60;
 
-fn draft(text: &str, id: Option<&str>) -> Draft {
+pub(super) fn draft(text: &str, id: Option<&str>) -> Draft {
     let json = Json::parse(text).unwrap();
     let of = |name| json.object().and_then(|object| object.text(name));
     let kind = ResourceType::parse(of("resourceType").unwrap()).unwrap();
@@ -39,7 +39,7 @@ async fn put(store: &dyn ResourceStore, now: i64, draft: Draft, guards: Vec<Guar
     store.transact(transaction).await.unwrap()
 }
 
-fn read(kind: &str, query: &str) -> Search {
+pub(super) fn read(kind: &str, query: &str) -> Search {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let pairs: Vec<(String, String)> = pairs
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -52,7 +52,7 @@ fn read(kind: &str, query: &str) -> Search {
     parse(Some(kind).filter(|kind| !kind.is_empty()), &pairs, context).unwrap()
 }
 
-fn find_of(search: Search, count: u16) -> Find {
+pub(super) fn find_of(search: Search, count: u16) -> Find {
     Find {
         types: search.types,
         filter: Filter::All(search.filters),
@@ -65,7 +65,7 @@ fn find_of(search: Search, count: u16) -> Find {
 }
 
 /// Every id that a search finds, page by page.
-async fn ids(store: &dyn ResourceStore, mut find: Find) -> Vec<String> {
+pub(super) async fn ids(store: &dyn ResourceStore, mut find: Find) -> Vec<String> {
     let mut found = Vec::new();
     loop {
         let page = store.find(&find).await.unwrap();

@@ -3,7 +3,7 @@ use super::{
     Decimal, PathError, Quantity,
     ast::Op,
     equal::{equal, equivalent, order},
-    system::{Item, System, calendar_code},
+    system::{CALENDAR, Item, System, calendar_code},
 };
 use std::cmp::Ordering;
 
@@ -216,18 +216,7 @@ fn arithmetic<'a>(op: Op, a: &Item<'a>, b: &Item<'a>) -> Values<'a> {
 
 /// The unit of the calendar for one of UCUM that is the same length.
 fn calendar_unit(unit: &str) -> Option<&'static str> {
-    [
-        "year",
-        "month",
-        "week",
-        "day",
-        "hour",
-        "minute",
-        "second",
-        "millisecond",
-    ]
-    .into_iter()
-    .find(|known| {
+    CALENDAR.into_iter().find(|known| {
         *known == unit
             || (calendar_code(known) == Some(unit) && !matches!(*known, "year" | "month"))
     })

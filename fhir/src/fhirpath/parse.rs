@@ -3,7 +3,7 @@ use super::{
     MAX_DEPTH, PathError,
     ast::{Expr, Function, Op, Step, TypeName, TypeOp, Variable},
     lex::{Token, tokens},
-    system::{Quantity, System},
+    system::{CALENDAR, Quantity, System},
 };
 use crate::fhirpath::Decimal;
 
@@ -221,16 +221,6 @@ impl Parser {
 
     /// A number, or a quantity where a unit follows.
     fn number(&mut self, value: Decimal, plain: System<'static>) -> Expr {
-        const CALENDAR: [&str; 8] = [
-            "year",
-            "month",
-            "week",
-            "day",
-            "hour",
-            "minute",
-            "second",
-            "millisecond",
-        ];
         let unit = match self.peek() {
             Some(Token::Text(unit)) => unit.clone(),
             Some(Token::Word(word)) => match word.strip_suffix('s').unwrap_or(word) {

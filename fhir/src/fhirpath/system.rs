@@ -80,6 +80,18 @@ impl System<'_> {
     }
 }
 
+/// The units of the calendar, the longest first.
+pub const CALENDAR: [&str; 8] = [
+    "year",
+    "month",
+    "week",
+    "day",
+    "hour",
+    "minute",
+    "second",
+    "millisecond",
+];
+
 /// The code of UCUM for a unit of the calendar.
 pub fn calendar_code(unit: &str) -> Option<&'static str> {
     Some(match unit {

@@ -2,7 +2,7 @@
 pub mod index;
 
 use super::{
-    events, stored,
+    events, on_page, stored,
     write::{HEAD, LOCK},
 };
 use crate::query::sql::{Bind, Dialect, Sql};
@@ -21,13 +21,15 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Row};
 
 const KNOWN: &str = "SELECT k.type, k.id, coalesce(r.version, h.version), coalesce(r.seq, h.seq), \
-     coalesce(r.updated, h.updated), r.body, \
+     coalesce(r.updated, h.updated), \
+     CASE WHEN octet_length(r.body) = k.bytes THEN r.body WHEN r.version IS NOT NULL THEN '' END, \
      CASE WHEN r.version IS NULL THEN h.author IS NULL ELSE r.author IS NULL END \
-     FROM unnest($1::text[], $2::text[]) AS k(type, id) \
+     FROM unnest($1::text[], $2::text[], $3::bigint[]) AS k(type, id, bytes) \
      LEFT JOIN resource r ON r.type = k.type AND r.id = k.id \
      LEFT JOIN LATERAL (SELECT version, seq, updated, author FROM history WHERE type = k.type AND id = k.id \
      ORDER BY version DESC LIMIT 1) h ON true \
      WHERE r.version IS NOT NULL OR h.version IS NOT NULL";
+const BEFORE: &str = "SELECT body FROM resource WHERE type = $1 AND id = $2";
 const FORGET: &str = "DELETE FROM resource r USING unnest($1::text[], $2::text[]) AS k(type, id) \
      WHERE r.type = k.type AND r.id = k.id";
 const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body, author, patient, effective) \
@@ -77,9 +79,12 @@ pub async fn transact(
     let keys = asked.iter().flat_map(|one| &one.changes).map(Change::key);
     let types: Vec<&str> = keys.clone().map(|key| key.0.as_str()).collect();
     let ids: Vec<&str> = keys.map(|key| key.1.as_str()).collect();
+    let texts = asked.iter().flat_map(|one| &one.changes).map(Change::text);
+    let bytes = texts.map(|text| i64::try_from(text.len()).unwrap_or(i64::MAX));
+    let bytes: Vec<i64> = bytes.collect();
     // Sent without waiting, in this order: what is known is what is there once the lock is had.
-    let (of_lock, of_look): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 2]) =
-        ([&now], [&types, &ids]);
+    let (of_lock, of_look): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 3]) =
+        ([&now], [&types, &ids, &bytes]);
     let locked = transaction.query_one(&lock, &of_lock);
     let (head, known) = try_join(locked, transaction.query(&look, &of_look)).await?;
     if head.get::<_, i64>(0) < stood {
@@ -90,7 +95,7 @@ pub async fn transact(
         transaction: &transaction,
         seq: head.get(0),
         updated: head.get(1),
-        known: known.iter().filter_map(one_known).collect(),
+        known: known_of(&known),
         pending: Vec::new(),
         noting: Noting::new(watched),
     };
@@ -154,9 +159,8 @@ impl<'a> Batch<'a> {
         }
         for row in rows {
             let key = (row.kind, row.id.to_string());
-            let before = self.known.get(&key);
-            self.noting
-                .write(&row, before.and_then(|before| before.json.as_deref()));
+            let before = self.deleted(&row).await?;
+            self.noting.write(&row, before.as_deref());
             let now = Current {
                 version: row.version,
                 seq: row.seq,
@@ -169,6 +173,18 @@ impl<'a> Batch<'a> {
             self.pending.push((row, &asked.author));
         }
         Ok(Transacted::Done(written))
+    }
+
+    /// The text of what a row deletes, where somebody is told of it: what was planned of it before is written.
+    async fn deleted(&self, row: &Planned<'_>) -> Result<Option<String>, Error> {
+        if row.draft.is_some() || !self.noting.watches.look_at(row.kind) {
+            return Ok(None);
+        }
+        let statement = self.transaction.prepare_cached(BEFORE).await?;
+        let (kind, id) = (row.kind.as_str(), row.id.as_str());
+        let params: [&(dyn ToSql + Sync); 2] = [&kind, &id];
+        let before = self.transaction.query_opt(&statement, &params).await?;
+        Ok(before.map(|row| row.get(0)))
     }
 
     /// Writes what was planned so far.
@@ -194,7 +210,7 @@ fn params(sql: &Sql) -> Vec<&(dyn ToSql + Sync)> {
 }
 
 /// The values with their types, so that the engine is asked once and not for the types before: what is not kept prepared.
-fn typed(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
+pub fn typed(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
     let of = |bind: &Bind| match bind {
         Bind::Integer(_) => Type::INT8,
         Bind::Real(_) => Type::FLOAT8,
@@ -204,6 +220,18 @@ fn typed(sql: &Sql) -> Vec<(&(dyn ToSql + Sync), Type)> {
 }
 
 type Known = HashMap<(ResourceType, String), Current>;
+
+/// What is there of what several transactions change. Where more than one changes it, the text stays that one of them brings.
+fn known_of(rows: &[Row]) -> Known {
+    let mut known = Known::new();
+    for (key, current) in rows.iter().filter_map(one_known) {
+        let text = |one: &Current| one.json.as_deref().is_some_and(|text| !text.is_empty());
+        if !known.get(&key).is_some_and(text) {
+            known.insert(key, current);
+        }
+    }
+    known
+}
 
 fn one_known(row: &Row) -> Option<((ResourceType, String), Current)> {
     let json: Option<String> = row.get(5);
@@ -302,8 +330,9 @@ pub async fn extent(client: &Object, extent: &Extent) -> Result<Option<ExtentPag
     let sql = sql::extent(Dialect::Postgres, extent);
     let statement = client.prepare_cached(&sql.text).await?;
     let rows = client.query(&statement, &params(&sql)).await?;
-    let resources: Option<Vec<_>> = rows.iter().map(stored).collect();
-    Ok(resources.map(|resources| ExtentPage::of(resources, extent.count)))
+    let (shown, more) = on_page(&rows, extent.count);
+    let resources: Option<Vec<_>> = shown.iter().map(stored).collect();
+    Ok(resources.map(|resources| ExtentPage::of(resources, more)))
 }
 
 /// One page of versions; none when a row cannot be read.
@@ -311,9 +340,10 @@ pub async fn history(client: &Object, query: &HistoryQuery) -> Result<Option<His
     let sql = sql::history(Dialect::Postgres, query);
     let statement = client.prepare_cached(&sql.text).await?;
     let rows = client.query(&statement, &params(&sql)).await?;
-    let version = |row: &Row| Some((stored(row)?, row.get::<_, i64>(7) == 1));
-    let versions: Option<Vec<_>> = rows.iter().map(version).collect();
-    Ok(versions.map(|versions| HistoryPage::of(versions, query.count)))
+    let version = |row: &Row| Some((stored(row)?, row.get::<_, i64>(7)));
+    let (shown, more) = on_page(&rows, query.count);
+    let versions: Option<Vec<_>> = shown.iter().map(version).collect();
+    Ok(versions.map(|versions| HistoryPage::of(versions, more)))
 }
 
 /// One page of a search; none when a row cannot be read. There are too many different texts to keep them prepared.
@@ -321,27 +351,35 @@ pub async fn find(client: &Object, find: &Find) -> Result<Option<FindPage>, Erro
     if let Some((part, mark)) = sql::of_one_mark(find) {
         let rows = found(client, &part).await?;
         // Where they fill the page, nothing else is on it.
-        if let Some(mut rows) = rows.filter(|rows| rows.len() > usize::from(find.count)) {
-            for (_, keys) in &mut rows {
-                keys.push(Bind::Integer(mark));
-            }
-            return Ok(Some(FindPage::of(rows, find.count)));
+        if let (shown, true) = on_page(&rows, find.count) {
+            let rows = with_keys(shown, &part);
+            return Ok(rows.map(|mut rows| {
+                for (_, keys) in &mut rows {
+                    keys.push(Bind::Integer(mark));
+                }
+                FindPage::of(rows, true)
+            }));
         }
     }
     let rows = found(client, find).await?;
-    Ok(rows.map(|rows| FindPage::of(rows, find.count)))
+    let (shown, more) = on_page(&rows, find.count);
+    Ok(with_keys(shown, find).map(|rows| FindPage::of(rows, more)))
 }
 
-/// Resources with the values of the keys of the order, one more than the page shows.
-async fn found(client: &Object, find: &Find) -> Result<Option<Vec<(Stored, Vec<Bind>)>>, Error> {
+/// Rows of resources and of the keys of the order, one more than the page shows.
+async fn found(client: &Object, find: &Find) -> Result<Vec<Row>, Error> {
     let sql = sql::page(Dialect::Postgres, find);
+    client.query_typed(&sql.text, &typed(&sql)).await
+}
+
+/// Resources with the values of the keys of the order; none when a row cannot be read.
+fn with_keys(rows: &[Row], find: &Find) -> Option<Vec<(Stored, Vec<Bind>)>> {
     let keys = find.keys().count();
-    let rows = client.query_typed(&sql.text, &typed(&sql)).await?;
     let read = |row: &Row| {
         let keys = (7..7 + keys).map(|at| bind_of(row, at));
         Some((stored(row)?, keys.collect()))
     };
-    Ok(rows.iter().map(read).collect())
+    rows.iter().map(read).collect()
 }
 
 fn bind_of(row: &Row, at: usize) -> Bind {

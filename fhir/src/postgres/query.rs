@@ -1,13 +1,13 @@
 //! Search in PostgreSQL: the query's filters as SQL with arrays as parameters, keyset paging. Observations are two
 //! selections, one of readings by their columns and one of what clients wrote by the rows of its index, each in the order
 //! that is asked for.
-use super::stored;
+use super::{on_page, stored};
 use crate::axis::Commits;
 use crate::map::WITHDRAWN;
 use crate::query::Filter as Condition;
 use crate::query::sql::{Bind, Dialect, Sql as Conditions, condition};
 use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
-use crate::sql::order;
+use crate::sql::{bounded, order};
 use crate::store::{Measure, Page};
 use deadpool_postgres::Object;
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
@@ -22,29 +22,25 @@ const COMMON_VALUES: usize = 9;
 
 /// One page; none when a row cannot be read.
 pub async fn page(client: &Object, query: &Query) -> Result<Option<Page>, Error> {
-    // One more than asked for tells whether there is a next page.
-    let most = i64::from(query.count) + 1;
-    let mut sql = Sql::default();
-    sql.select(COLUMNS, query, |sql| {
-        if let Some(position) = &query.after {
-            sql.after(position, &query.sort);
-        }
-        sql.ordered(query);
-        sql.limit(most);
-    });
-    if query.written.is_some() {
-        sql.text.push_str(&order(&query.sort));
-        sql.limit(most);
-    }
+    let sql = Sql::of_page(query);
     let statement = sql.statement(client).await?;
     let rows = client.query(&statement, &sql.params()).await?;
-    let shown = rows.get(..usize::from(query.count)).unwrap_or(&rows);
+    let (shown, more) = on_page(&rows, query.count);
     let next = match shown.last() {
-        Some(last) if rows.len() > shown.len() => position(last, query.sort.key),
+        Some(last) if more => position(last, query.sort.key),
         _ => None,
     };
     let resources: Option<Vec<_>> = shown.iter().map(stored).collect();
     Ok(resources.map(|resources| Page { resources, next }))
+}
+
+/// What the engine tells of a page, where `explain` stands before its statement.
+#[cfg(feature = "contract")]
+pub async fn explained(client: &Object, query: &Query, explain: &str) -> Result<Row, Error> {
+    let sql = Sql::of_page(query);
+    let text = format!("{explain}{}", sql.text);
+    let statement = client.prepare(&text).await?;
+    client.query_one(&statement, &sql.params()).await
 }
 
 /// What readings that match say.
@@ -105,6 +101,25 @@ impl Default for Sql {
 }
 
 impl Sql {
+    /// One page, and one more than asked for: that tells whether there is a next page.
+    fn of_page(query: &Query) -> Self {
+        let most = i64::from(query.count) + 1;
+        let mut sql = Self::default();
+        sql.select(COLUMNS, query, |sql| {
+            if let Some(position) = &query.after {
+                sql.after(position, &query.sort);
+            }
+            sql.ordered(query);
+            sql.limit(most);
+        });
+        if query.written.is_some() {
+            sql.text.push_str(&order(&query.sort));
+            sql.limit(most);
+        }
+        sql.text = bounded(&sql.text, ", effective", query.count);
+        sql
+    }
+
     /// What is found: of Observations one selection behind the other, each with what `rest` adds.
     fn select(&mut self, columns: &str, query: &Query, rest: impl Fn(&mut Self)) {
         let Some(written) = &query.written else {
@@ -260,8 +275,11 @@ impl Sql {
                     format!(" AND (effective, id) {than} ({time}, {id})")
                 } else {
                     let ids = if sort.ids_descending { "<" } else { ">" };
+                    // The first is where the index begins: of two of which either may hold none is, and each page would
+                    // pass over all before it.
                     format!(
-                        " AND (effective {than} {time} OR (effective = {time} AND id {ids} {id}))"
+                        " AND effective {than}= {time} \
+                         AND (effective {than} {time} OR (effective = {time} AND id {ids} {id}))"
                     )
                 }
             }

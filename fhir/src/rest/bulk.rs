@@ -53,7 +53,7 @@ const MAX_FAULTS: u32 = 8;
 /// How much of an export is done at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Resources that are asked of the store at once: at the largest size of a resource, 25 MiB.
+    /// Resources that are asked of the store at once, which ends a page by its bytes too.
     pub page: u16,
     /// Lines of one turn, in bytes: what an fsync costs is then little beside them.
     pub turn_bytes: usize,

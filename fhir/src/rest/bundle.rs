@@ -26,10 +26,11 @@ struct Meta {
     last_updated: String,
 }
 
+/// A link of a Bundle.
 #[derive(Serialize)]
-struct Link {
-    relation: &'static str,
-    url: String,
+pub(super) struct Link {
+    pub(super) relation: &'static str,
+    pub(super) url: String,
 }
 
 #[derive(Serialize)]

@@ -15,7 +15,7 @@ use crate::store::{
 };
 use axum::{
     http::{HeaderMap, StatusCode, Uri},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 
 /// The header of a conditional create.
@@ -199,22 +199,37 @@ async fn create_if_none(
             }
             Matching::None => {}
         }
-        note(api, asker, &kind, draft.id(), Some(&draft)).await?;
-        let put = Change::Put {
-            draft: draft.clone(),
-            expect: Expect::Absent,
-        };
-        let guards = vec![condition.guard(0, None)];
-        match writing::try_change(api, reader, put, guards).await? {
-            Ok(written) => {
-                let done = (&draft, written);
-                return writing::answer_of_write(api, reader, done, headers).await;
-            }
-            Err(Unmet::Search) => {}
-            Err(why) => return Err(Failure::unmet(why)),
+        let (wanted, guard) = ((&draft, Expect::Absent), condition.guard(0, None));
+        if let Some(answer) = put(api, asker, wanted, guard, headers).await? {
+            return Ok(answer);
         }
     }
     Err(Failure::contended())
+}
+
+/// Puts a draft where the condition finds, as it is stored, what was found before. None where it does not, and is to be
+/// looked up again.
+async fn put(
+    api: &FhirApi,
+    asker: &Asker,
+    (draft, expect): (&Draft, Expect),
+    guard: Guard,
+    headers: &HeaderMap,
+) -> Result<Option<Response>, Failure> {
+    note(api, asker, &draft.kind(), draft.id(), Some(draft)).await?;
+    let put = Change::Put {
+        draft: draft.clone(),
+        expect,
+    };
+    let reader = &asker.reader;
+    match writing::try_change(api, reader, put, vec![guard]).await? {
+        Ok(written) => {
+            let answer = writing::answer_of_write(api, reader, (draft, written), headers);
+            answer.await.map(Some)
+        }
+        Err(Unmet::Search) => Ok(None),
+        Err(why) => Err(Failure::unmet(why)),
+    }
 }
 
 /// The row of what is about to be written, or given.
@@ -273,19 +288,9 @@ async fn update_what_is_found(
             (Some(_), asked) => asker.check_current(api, kind, &id, asked).await?,
         };
         let draft = asker.draft(api, kind, id, &text)?;
-        note(api, asker, &kind, draft.id(), Some(&draft)).await?;
-        let put = Change::Put {
-            draft: draft.clone(),
-            expect,
-        };
-        let guards = vec![condition.guard(0, found)];
-        match writing::try_change(api, reader, put, guards).await? {
-            Ok(written) => {
-                let done = (&draft, written);
-                return writing::answer_of_write(api, reader, done, headers).await;
-            }
-            Err(Unmet::Search) => {}
-            Err(why) => return Err(Failure::unmet(why)),
+        let (wanted, guard) = ((&draft, expect), condition.guard(0, found));
+        if let Some(answer) = put(api, asker, wanted, guard, headers).await? {
+            return Ok(answer);
         }
     }
     Err(Failure::contended())

@@ -1,9 +1,10 @@
 //! `$everything` of a patient or an encounter (FHIR R4 patient-operation-everything.html), all types of a compartment
-//! (`[type]/[id]/*`, FHIR R4 http.html#vsearch), and `$meta`.
+//! (`[type]/[id]/*`, FHIR R4 http.html#vsearch).
 //!
 //! Everything of a compartment goes by resource type and, within each, by id: an order that tells nothing of when what
 //! was stored. Types that the token does not let its bearer read are left out.
 mod dates;
+mod referred;
 
 use super::routes::in_url;
 use super::vantage::Instants;
@@ -16,10 +17,12 @@ use crate::audit;
 use crate::query::{self, DateMatch, Filter, Prefix};
 use crate::search::{self, DEFAULT_PAGE, Position, Query};
 use crate::shape::View;
-use crate::store::{FhirId, Find, FindPlace, MAX_PAGE, ResourceType, Sights, Stored};
+use crate::store::{
+    FhirId, Find, FindPlace, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Sights, Stored, bytes_of,
+};
 use axum::{http::HeaderMap, response::IntoResponse};
 use dates::Span;
-use serde_json::value::RawValue;
+use referred::Seen;
 use std::collections::BTreeMap;
 use types::Timestamp;
 
@@ -153,20 +156,28 @@ pub async fn everything(
         kind,
         id: &id,
     };
-    let (page, next) = compartment.page(&asked, from).await?;
+    let mut seen = Seen::of(from.as_ref());
+    let (mut page, next) = compartment.page(&asked, from).await?;
+    let own_count = page.len();
+    if kind == ResourceType::Patient && inner != ALL {
+        let referred = compartment.referred(&asked, &page, &mut seen).await?;
+        page.extend(referred);
+    }
     let instants = up_to(api, asker, instants, &page).await?;
     let request = with_cursor(&path, &asked.used, asked.cursor.as_deref());
     let mut answer = bundle::Page::new(instants.last(), None);
     answer.link("self", format!("{}/{request}", api.base));
     if let Some(next) = next {
-        let next = place::seal(&api.seal, &own, &next);
+        let keys = seen.keys();
+        let next = place::seal(&api.seal, &own, &FindPlace { keys, ..next });
         let next = with_cursor(&path, &asked.used, Some(&next));
         answer.link("next", format!("{}/{next}", api.base));
     }
-    for stored in &page {
+    for (at, stored) in page.iter().enumerate() {
         let url = format!("{}/{}/{}", api.base, stored.kind, stored.id);
         let whole = finding::shown(stored, &instants, &View::Whole)?;
-        answer.entry(Some(url), whole, "match");
+        let mode = if at < own_count { "match" } else { "include" };
+        answer.entry(Some(url), whole, mode);
     }
     note(api, asker, (kind, &id, inner), &page, &request).await?;
     let given = page.iter().filter(|stored| stored.kind == kind).count();
@@ -263,7 +274,8 @@ impl Compartment<'_> {
             let (found, more, last) = self.shown((kind, sight), asked, after, left).await?;
             let last = last.or_else(|| page.last().map(place_of));
             page.extend(found);
-            if more {
+            // Behind what ends by its bytes nothing is asked for.
+            if more || bytes_of(&page) >= MAX_PAGE_BYTES {
                 return Ok((page, last));
             }
         }
@@ -286,17 +298,18 @@ impl Compartment<'_> {
             found.retain(|stored| sight.shows(stored));
             return Ok((found, more, last));
         }
-        let (mut shown, mut looked_at) = (Vec::new(), 0);
+        let (mut shown, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
         loop {
             let of = (kind, sight.clone());
             let (found, more) = self.of_type(of, asked, after.as_ref(), CHUNK).await?;
-            looked_at += found.len();
+            looked_at += found.iter().map(Stored::weight).sum::<usize>();
             let last = found.last().map(place_of);
             for stored in found.into_iter().filter(|stored| sight.shows(stored)) {
-                if shown.len() == usize::from(left) {
+                if shown.len() == usize::from(left) || bytes >= MAX_PAGE_BYTES {
                     let last = shown.last().map(place_of);
                     return Ok((shown, true, last));
                 }
+                bytes += stored.json.len();
                 shown.push(stored);
             }
             if !more || looked_at >= MAX_LOOKED_AT {
@@ -372,39 +385,4 @@ impl Compartment<'_> {
         found.truncate(usize::from(left));
         Ok((found, more))
     }
-}
-
-/// `GET [type]/[id]/$meta`: what the server says of a resource, and its tags (FHIR R4 resource-operation-meta.html).
-pub async fn meta(
-    api: &FhirApi,
-    kind: ResourceType,
-    id: FhirId,
-    asker: &Asker,
-    pairs: InUrl,
-    headers: &HeaderMap,
-) -> Result<access::Found, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Tagged<'a> {
-        #[serde(borrow)]
-        meta: &'a RawValue,
-    }
-    let pairs = in_url(pairs)?;
-    check_format(headers, &pairs)?;
-    let is_unknown =
-        |(name, _): &&(String, String)| !matches!(name.as_str(), "_format" | "_pretty");
-    if let Some((name, _)) = pairs.iter().find(is_unknown) {
-        let name: String = name.chars().take(64).collect();
-        return Err(Failure::unknown_parameters(&[name]));
-    }
-    let stored = reading::current(api, kind, &id, asker).await?;
-    let instants = reading::instants(api, &asker.reader, stored.seq).await?;
-    let whole = stored.stamped_text(&instants.of(&stored))?;
-    let found: Tagged<'_> = serde_json::from_str(&whole).map_err(|_| Failure::undrawn())?;
-    let body = format!(
-        "{{\"resourceType\":\"Parameters\",\"parameter\":[{{\"name\":\"return\",\"valueMeta\":{}}}]}}",
-        found.meta.get()
-    );
-    let request = format!("{kind}/{id}/$meta");
-    let patient = (kind == ResourceType::Patient).then_some(id);
-    Ok(access::Found::new(json(body).into_response(), 1, request).of(patient))
 }

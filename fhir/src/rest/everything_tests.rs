@@ -1,5 +1,7 @@
-//! Tests of `$everything` by the time of care.
+//! Tests of `$everything`: by the time of care, and what the record refers to.
 use super::*;
+use crate::admit::Holding;
+use crate::store::{Change, Draft, Expect, Transaction};
 use serde_json::json;
 
 fn coded(code: &str) -> Value {
@@ -110,4 +112,102 @@ async fn all_types_of_a_compartment_are_searched_at_once() {
         let reply = api.get(&format!("/fhir/{path}")).await;
         assert_eq!(reply.issue().0, status, "{path}");
     }
+}
+
+/// Puts resources into the store as a place holds them that takes whatever is R4.
+async fn keep(api: &Fixture, resources: &[Value]) {
+    let put = |resource: &Value| {
+        let text = |name: &str| resource[name].as_str().unwrap().to_owned();
+        let kind = ResourceType::parse(&text("resourceType")).unwrap();
+        let id = text("id").parse().unwrap();
+        let base = "https://region.example/fhir";
+        let draft = Draft::parse(&Holding::Identified, kind, id, &resource.to_string(), base);
+        Change::Put {
+            draft: draft.unwrap(),
+            expect: Expect::Absent,
+        }
+    };
+    let transaction = Transaction {
+        author: "all".into(),
+        now: Timestamp(2_000),
+        changes: resources.iter().map(put).collect(),
+        guards: Vec::new(),
+    };
+    api.store.transact(transaction).await.unwrap();
+}
+
+/// What the pages of a listing have of a mode.
+async fn walked(api: &Fixture, (path, token): (&str, &str), mode: &str) -> Vec<String> {
+    let (mut url, mut all) = (format!("/fhir/{path}"), Vec::new());
+    loop {
+        let reply = api.get_with(&url, &[("authorization", token)]).await;
+        all.extend(reply.entries(mode));
+        match reply.link("next") {
+            Some(next) => url = next.replace("https://region.example", ""),
+            None => return all,
+        }
+    }
+}
+
+/// A record of the patient, and one of another patient to which it refers.
+fn record(patient: &str) -> Vec<Value> {
+    let condition = |id: &str, patient: &str, recorder: &str| {
+        json!({"resourceType": "Condition", "id": id, "subject": {"reference": patient},
+            "recorder": {"reference": recorder}, "code": coded("38341003")})
+    };
+    let absolute = "https://region.example/fhir/Practitioner/p-2";
+    let mut with_evidence = condition("c-2", patient, absolute);
+    with_evidence["evidence"] = json!([{"detail": [{"reference": "Condition/c-other"}]}]);
+    vec![
+        json!({"resourceType": "Practitioner", "id": "p-1"}),
+        json!({"resourceType": "Practitioner", "id": "p-2"}),
+        json!({"resourceType": "Practitioner", "id": "p-3"}),
+        json!({"resourceType": "Binary", "id": "b", "contentType": "text/plain"}),
+        json!({"resourceType": "Patient", "id": "other"}),
+        condition("c-1", patient, "Practitioner/p-1"),
+        with_evidence,
+        condition("c-3", patient, "Practitioner/p-1"),
+        condition("c-other", "Patient/other", "Practitioner/p-3"),
+        json!({"resourceType": "DocumentReference", "id": "d", "status": "current",
+            "subject": {"reference": patient}, "content": [{"attachment": {"url": "Binary/b"}}]}),
+    ]
+}
+
+#[tokio::test]
+async fn everything_shows_what_the_record_refers_to_once_and_nothing_of_another_patient() {
+    let api = fixture().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    keep(&api, &record(&patient)).await;
+    let device = format!("Device/{}", fixture::device(1).id());
+    let all = [
+        "Practitioner/p-1",
+        "Practitioner/p-2",
+        "Binary/b",
+        device.as_str(),
+    ];
+    let own = "Bearer only:Patient;Condition;Practitioner?_id=p-2";
+    for (query, token, expected) in [
+        ("_count=1", "Bearer all", &all[..]),
+        ("_count=1000", "Bearer all", &all[..]),
+        ("_type=Condition", "Bearer all", &all[..0]),
+        (
+            "_type=Condition,Practitioner&_count=1",
+            "Bearer all",
+            &all[..2],
+        ),
+        ("_count=1", own, &all[1..2]),
+        ("_since=2999-01-01T00:00:00Z", "Bearer all", &all[..0]),
+    ] {
+        let path = format!("{patient}/$everything?{query}");
+        let mut found = walked(&api, (path.as_str(), token), "include").await;
+        let mut expected = expected.to_vec();
+        found.sort();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{query} {token}");
+        let matched = walked(&api, (path.as_str(), token), "match").await;
+        assert!(!matched.iter().any(|one| one.contains("other")), "{query}");
+    }
+    let path = format!("{patient}/*");
+    let below = walked(&api, (path.as_str(), "Bearer all"), "include").await;
+    assert_eq!(below, [""; 0]);
 }

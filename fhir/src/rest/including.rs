@@ -4,12 +4,14 @@ use crate::axis::Commits;
 use crate::json::Json;
 use crate::query::{Filter, Include, Match, ReferenceMatch, Search, Value, extract};
 use crate::search::{self, Query};
-use crate::store::{FhirId, Find, MAX_PAGE, ResourceType, Sights, Stored};
+use crate::store::{FhirId, Find, MAX_PAGE, ResourceType, Sights, Stored, bytes_of};
 use axum::http::HeaderMap;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Resources that are added to one page. More are refused, since what is left out silently is missed.
 pub const MAX_INCLUDED: usize = 1_000;
+/// Bytes of their texts, in MiB. What is longer is refused, for the same reason.
+pub const MAX_INCLUDED_MIB: usize = 8;
 /// Readings that are looked at for them where the token does not show all.
 const MAX_LOOKED_AT: usize = 5_000;
 /// Times that `:iterate` is applied.
@@ -36,6 +38,35 @@ type Keys = BTreeMap<ResourceType, Vec<String>>;
 struct Way {
     seen: HashSet<(ResourceType, String)>,
     sights: HashMap<&'static str, Option<Sight>>,
+    added: Added,
+}
+
+/// How much was added.
+#[derive(Clone, Copy, Default)]
+pub struct Added {
+    resources: usize,
+    bytes: usize,
+}
+
+impl Added {
+    /// Counts what is added, and refuses more than a page has room for.
+    pub fn add(&mut self, more: &[Stored]) -> Result<(), Failure> {
+        self.resources += more.len();
+        self.bytes += bytes_of(more);
+        match self.resources > MAX_INCLUDED || self.bytes > MAX_INCLUDED_MIB << 20 {
+            true => Err(Failure::too_many_included()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Way {
+    /// Of what was found, what is not there yet: it is added.
+    fn unseen(&mut self, mut found: Vec<Stored>) -> Result<Vec<Stored>, Failure> {
+        found.retain(|one| self.seen.insert((one.kind, one.id.to_string())));
+        self.added.add(&found)?;
+        Ok(found)
+    }
 }
 
 impl Asked<'_> {
@@ -55,9 +86,6 @@ impl Asked<'_> {
                 break;
             }
             all.extend(next.iter().cloned());
-            if all.len() > MAX_INCLUDED {
-                return Err(Failure::too_many_included());
-            }
             edge = next;
         }
         Ok(Included(all))
@@ -106,7 +134,9 @@ impl Asked<'_> {
             };
             for chunk in ids.chunks(CHUNK) {
                 let filter = Filter::Id(chunk.to_vec());
-                found.extend(self.all_of((kind, &sight), filter).await?);
+                let more = self.all_of((kind, &sight), filter).await?;
+                way.added.add(&more)?;
+                found.extend(more);
             }
         }
         Ok(found)
@@ -135,11 +165,8 @@ impl Asked<'_> {
             });
             let targets: Vec<&Stored> = targets.collect();
             if !source.is_indexed() {
-                for stored in self.readings(include, &targets, &sight).await? {
-                    if way.seen.insert((stored.kind, stored.id.to_string())) {
-                        found.push(stored);
-                    }
-                }
+                let more = self.readings(include, &targets, &sight).await?;
+                found.extend(way.unseen(more)?);
                 continue;
             }
             let targets: Vec<Match> = targets.into_iter().map(leads_to).collect();
@@ -149,11 +176,8 @@ impl Asked<'_> {
                     matches: chunk.to_vec(),
                 });
                 let filter = Filter::Any(any.collect());
-                for stored in self.all_of((source, &sight), filter).await? {
-                    if way.seen.insert((stored.kind, stored.id.to_string())) {
-                        found.push(stored);
-                    }
-                }
+                let more = self.all_of((source, &sight), filter).await?;
+                found.extend(way.unseen(more)?);
             }
         }
         Ok(found)
@@ -172,7 +196,8 @@ impl Asked<'_> {
             of_kind.map(|stored| stored.id.clone()).collect()
         };
         let (patients, devices) = (ids(ResourceType::Patient), ids(ResourceType::Device));
-        let mut found = Vec::new();
+        let (mut found, mut added) = (Vec::new(), Added::default());
+        let mut known = HashSet::new();
         if targets.is_empty() {
             return Ok(found);
         }
@@ -201,27 +226,30 @@ impl Asked<'_> {
                     until: Some(marks.last().copied().unwrap_or(0)),
                 }]);
             }
-            found.extend(self.shown(query, sight).await?);
+            let mut more = self.shown(query, sight).await?;
+            more.retain(|one| known.insert(one.id.to_string()));
+            added.add(&more)?;
+            found.extend(more);
         }
         Ok(found)
     }
 
     /// Readings that are shown. What is hidden does not count, unless more than [`MAX_LOOKED_AT`] are looked at.
     async fn shown(&self, mut query: Query, sight: &Sight) -> Result<Vec<Stored>, Failure> {
-        let (mut shown, mut looked_at) = (Vec::new(), 0);
+        let (mut shown, mut looked_at, mut added) = (Vec::new(), 0, Added::default());
         loop {
-            let page = self.api.store.search(&query).await?;
-            looked_at += page.resources.len();
-            let found = page.resources.into_iter();
-            shown.extend(found.filter(|stored| sight.shows(stored)));
-            if page.next.is_none() {
+            let mut page = self.api.store.search(&query).await?;
+            looked_at += page.resources.iter().map(Stored::weight).sum::<usize>();
+            page.resources.retain(|stored| sight.shows(stored));
+            added.add(&page.resources)?;
+            shown.extend(page.resources);
+            query.after = page.next;
+            if query.after.is_none() {
                 return Ok(shown);
             }
-            let is_over = shown.len() >= MAX_INCLUDED || looked_at >= MAX_LOOKED_AT;
-            if *sight == Sight::Everything || is_over {
+            if shown.len() >= MAX_INCLUDED || looked_at >= MAX_LOOKED_AT {
                 return Err(Failure::too_many_included());
             }
-            query.after = page.next;
         }
     }
 
@@ -235,16 +263,25 @@ impl Asked<'_> {
         if kind.is_indexed() {
             sight.clone().add_to(&mut sights, kind)?;
         }
-        let find = Find {
+        let mut find = Find {
             marks: self.marks.clone(),
             sights,
             ..Find::of(kind, filter, count)
         };
-        let mut page = self.api.store.find(&find).await?;
-        page.resources.retain(|stored| sight.shows(stored));
-        match page.next {
-            None => Ok(page.resources),
-            Some(_) => Err(Failure::too_many_included()),
+        let (mut all, mut looked_at, mut added) = (Vec::new(), 0, Added::default());
+        loop {
+            let mut page = self.api.store.find(&find).await?;
+            looked_at += page.resources.len();
+            page.resources.retain(|stored| sight.shows(stored));
+            added.add(&page.resources)?;
+            all.extend(page.resources);
+            find.after = page.next;
+            if find.after.is_none() {
+                return Ok(all);
+            }
+            if looked_at >= MAX_INCLUDED {
+                return Err(Failure::too_many_included());
+            }
         }
     }
 }

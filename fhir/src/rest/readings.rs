@@ -1,7 +1,8 @@
 //! Observations by the parameters of R4, also by those that no column of readings answers.
 //!
 //! What columns find is read and judged one by one, by the rule that every engine keeps ([`crate::query::holds`]): so many
-//! in one request, and then the page ends, with fewer resources than were asked for and a link to the next one. What a
+//! in one request, of which a long one counts as several, and then the page ends, with fewer resources than were asked for
+//! and a link to the next one. What a
 //! chain or `_has` leads to is looked up before: then it is a list of ids. What clients wrote is found by its rows, by
 //! every condition at once.
 use super::searching::{self, Found};
@@ -10,7 +11,7 @@ use super::{FhirApi, Interaction, Reader, finding, including, outcome::Failure};
 use crate::json::Json;
 use crate::query::{self, Filter, as_column, extract};
 use crate::search::{self, Search};
-use crate::store::{Find, MAX_PAGE, ResourceType, Sights, Stored, row_of_source};
+use crate::store::{Find, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Sights, Stored, row_of_source};
 use axum::http::HeaderMap;
 
 /// Readings that are judged in one request.
@@ -111,15 +112,21 @@ impl Asked<'_> {
         finding::may_look(api, headers, kind, &mut filter, &mut sights)?;
         api.caught_up_with(kind, &filter).await?;
         let instants = finding::instants(api, self.reader, &mut filter).await?;
-        let find = Find {
+        let mut find = Find {
             marks: finding::marks(&instants),
             sights,
             ..Find::of(kind, filter, MAX_PAGE)
         };
-        let page = api.store.find(&find).await?;
-        match page.next {
-            None => Ok(page.resources),
-            Some(_) => Err(Failure::leads_too_far()),
+        let (mut found, mut weight) = (Vec::new(), 0);
+        loop {
+            let page = api.store.find(&find).await?;
+            weight += page.resources.iter().map(Stored::weight).sum::<usize>();
+            found.extend(page.resources);
+            match page.next {
+                None if found.len() <= usize::from(MAX_PAGE) => return Ok(found),
+                Some(next) if weight < usize::from(MAX_PAGE) => find.after = Some(next),
+                _ => return Err(Failure::leads_too_far()),
+            }
         }
     }
 }
@@ -162,18 +169,19 @@ pub async fn page(
     let wanted = usize::from(search.query.count);
     let mut asked = search.clone();
     asked.query.count = CHUNK;
-    let (mut resources, mut judged) = (Vec::new(), 0);
+    let (mut resources, mut judged, mut bytes) = (Vec::new(), 0, 0);
     loop {
         let found = searching::find(api, &asked, instants).await?;
         let is_last = found.next.is_none();
         let count = found.resources.len();
         for (at, stored) in found.resources.into_iter().enumerate() {
-            judged += 1;
+            judged += stored.weight();
             if !holds(api, rest, &stored) {
                 continue;
             }
-            let next = (resources.len() + 1 == wanted)
-                .then(|| searching::cursor_at(api, search, instants, &stored));
+            bytes += stored.json.len();
+            let is_full = resources.len() + 1 == wanted || bytes >= MAX_PAGE_BYTES;
+            let next = is_full.then(|| searching::cursor_at(api, search, instants, &stored));
             resources.push(stored);
             if next.is_some() {
                 let next = next.filter(|_| !is_last || at + 1 < count);
@@ -203,7 +211,7 @@ pub async fn total(
     let (mut total, mut judged) = (0, 0);
     loop {
         let found = searching::find(api, &asked, instants).await?;
-        judged += found.resources.len();
+        judged += found.resources.iter().map(Stored::weight).sum::<usize>();
         let all = found.resources.iter();
         let held = all.filter(|stored| holds(api, rest, stored));
         total += u64::try_from(held.count()).unwrap_or(0);

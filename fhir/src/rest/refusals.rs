@@ -162,8 +162,9 @@ impl Failure {
             StatusCode::BAD_REQUEST,
             "too-costly",
             format!(
-                "a page includes {} resources at most; ask for smaller pages with _count",
-                super::including::MAX_INCLUDED
+                "a page includes {} resources and {} MiB at most; ask for smaller pages with _count",
+                super::including::MAX_INCLUDED,
+                super::including::MAX_INCLUDED_MIB
             ),
         )
     }
@@ -173,7 +174,7 @@ impl Failure {
             StatusCode::BAD_REQUEST,
             "too-costly",
             format!(
-                "a chain leads to more than {} resources; narrow it",
+                "a chain leads to more than {} resources, or to as many bytes as theirs may be; narrow it",
                 crate::store::MAX_PAGE
             ),
         )

@@ -4,11 +4,11 @@ mod operations;
 mod searches;
 
 use super::{
-    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, bulk, capability,
-    conditional, history, lastn, offered, outcome::Failure, packing, patching, patching::Target,
-    reading, stats, subscribing, throttling, transacting, validating, writing,
+    Answer, Api, FhirApi, InUrl, Interaction, MAX_FORM_BYTES, Pairs, SYSTEM, access::Asker, bulk,
+    capability, conditional, history, lastn, offered, outcome::Failure, packing, patching,
+    patching::Target, reading, stats, subscribing, throttling, transacting, validating, writing,
 };
-use crate::store::{FhirId, ResourceType};
+use crate::store::{FhirId, MAX_PAGE_BYTES, ResourceType};
 use crate::subscription::SUBSCRIPTION;
 use axum::{
     Router,
@@ -26,15 +26,36 @@ use searches::below_by_post;
 pub use searches::{below, search, search_system};
 use std::{convert::Infallible, sync::Arc};
 
-/// Bytes of a resource that is taken: what the node takes as a body.
-pub const MAX_RESOURCE_BYTES: usize = 128 * 1024;
-/// Bytes of a Bundle at the base: some hundred resources, each of [`MAX_RESOURCE_BYTES`] at most.
+/// Bytes of a resource that is taken, 1.5 MiB: of the examples of R4 and US Core the longest, a scanned document, has 1.3 MB.
+/// What a resource can do with a request's memory goes by it, from its text in hand to the rows of its index.
+pub const MAX_RESOURCE_BYTES: usize = 3 << 19;
+/// Bytes of a Bundle at the base: some hundred resources, or the longest one with its request.
 pub const MAX_BUNDLE_BYTES: usize = 2 << 20;
 
-/// Whether a request brings a Bundle, which may be longer than what any other one brings ([`MAX_BUNDLE_BYTES`]).
+const _: () = assert!(
+    MAX_RESOURCE_BYTES < MAX_BUNDLE_BYTES,
+    "what is taken by itself is taken as an entry"
+);
+const _: () = assert!(
+    2 * MAX_RESOURCE_BYTES <= MAX_PAGE_BYTES,
+    "whether a condition finds one or several, one page says"
+);
+
+/// Whether a request may bring what is longer than the body of any other: a resource, a patch of one, or a Bundle
+/// ([`MAX_BUNDLE_BYTES`]).
 #[must_use]
-pub fn brings_a_bundle(method: &Method, path: &str) -> bool {
-    *method == Method::POST && matches!(path, "/fhir" | "/fhir/")
+pub fn may_be_long(method: &Method, path: &str) -> bool {
+    let base = || Some("").filter(|_| path == "/fhir");
+    let Some(below) = path.strip_prefix("/fhir/").or_else(base) else {
+        return false;
+    };
+    let segments: Vec<&str> = below.split('/').collect();
+    match segments.as_slice() {
+        [""] | [.., "$validate" | "%24validate"] => *method == Method::POST,
+        [kind] if *method == Method::POST => ResourceType::parse(kind).is_some(),
+        [_] | [_, _] => *method == Method::PUT || *method == Method::PATCH,
+        _ => false,
+    }
 }
 
 pub type InBody = Result<Bytes, BytesRejection>;
@@ -256,6 +277,24 @@ pub async fn vread(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -
     asker.answer(&api, found).await
 }
 
+/// A write: of which type, who asks for it, and what it brings along.
+fn to_write<'h>(
+    api: &FhirApi,
+    path: &Segments,
+    interaction: Interaction,
+    headers: &'h HeaderMap,
+    (pairs, body): (InUrl, Option<InBody>),
+) -> Result<(ResourceType, Asker, writing::Request<'h>), Failure> {
+    let kind = kind_of(path.at(0)?, interaction)?;
+    let asker = api.asker(headers, kind, interaction)?;
+    let request = writing::Request {
+        pairs,
+        headers,
+        body,
+    };
+    Ok((kind, asker, request))
+}
+
 pub async fn create(
     api: Api,
     path: Segments,
@@ -263,13 +302,8 @@ pub async fn create(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Create)?;
-    let asker = api.asker(&headers, kind, Interaction::Create)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Create, &headers, brings)?;
     writing::create(&api, kind, asker, request).await
 }
 
@@ -280,13 +314,8 @@ pub async fn update(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Update)?;
-    let asker = api.asker(&headers, kind, Interaction::Update)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Update, &headers, brings)?;
     writing::update(&api, kind, asker, path.at(1), request).await
 }
 
@@ -298,13 +327,8 @@ pub async fn update_found(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Update)?;
-    let asker = api.asker(&headers, kind, Interaction::Update)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Update, &headers, brings)?;
     conditional::update(&api, kind, asker, request).await
 }
 
@@ -315,13 +339,8 @@ pub async fn patch_one(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Patch)?;
-    let asker = api.asker(&headers, kind, Interaction::Patch)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Patch, &headers, brings)?;
     patching::patch(&api, kind, asker, Target::Id(path.at(1)), request).await
 }
 
@@ -332,36 +351,21 @@ pub async fn patch_found(
     headers: HeaderMap,
     body: InBody,
 ) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Patch)?;
-    let asker = api.asker(&headers, kind, Interaction::Patch)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: Some(body),
-    };
+    let brings = (pairs, Some(body));
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Patch, &headers, brings)?;
     patching::patch(&api, kind, asker, Target::Found, request).await
 }
 
 /// What the parameters find is deleted (FHIR R4 http.html#cdelete).
 pub async fn remove_found(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Delete)?;
-    let asker = api.asker(&headers, kind, Interaction::Delete)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: None,
-    };
+    let brings = (pairs, None);
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Delete, &headers, brings)?;
     conditional::delete(&api, kind, asker, request).await
 }
 
 pub async fn remove(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -> Answer {
-    let kind = kind_of(path.at(0)?, Interaction::Delete)?;
-    let asker = api.asker(&headers, kind, Interaction::Delete)?;
-    let request = writing::Request {
-        pairs,
-        headers: &headers,
-        body: None,
-    };
+    let brings = (pairs, None);
+    let (kind, asker, request) = to_write(&api, &path, Interaction::Delete, &headers, brings)?;
     writing::delete(&api, kind, asker, path.at(1), request).await
 }
 

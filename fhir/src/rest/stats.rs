@@ -14,7 +14,9 @@ use super::{
 use crate::json::with;
 use crate::map::WITHDRAWN;
 use crate::search::{self, Filter, Query};
-use crate::store::{Kind, MAX_PAGE, Measure, ResourceType, StoreError};
+use crate::store::{
+    Kind, MAX_PAGE, MAX_PAGE_BYTES, Measure, ResourceType, StoreError, Stored, bytes_of,
+};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use figures::Statistic;
@@ -259,7 +261,7 @@ async fn judged(api: &FhirApi, sight: &Sight, query: &Query) -> Result<Vec<Measu
     let (mut found, mut judged) = (Vec::new(), 0);
     loop {
         let page = api.store.search(&query).await?;
-        judged += page.resources.len();
+        judged += page.resources.iter().map(Stored::weight).sum::<usize>();
         let shown = page.resources.iter().filter(|one| sight.shows(one));
         found.extend(shown.filter_map(|stored| measure_of(&stored.json)));
         query.after = page.next;
@@ -375,7 +377,7 @@ async fn sources(
     for code in &asked.codes {
         let (mut query, _) = asked.query(api, code)?;
         query.count = asked.limit - u16::try_from(found.len()).unwrap_or(asked.limit);
-        if query.count == 0 {
+        if query.count == 0 || bytes_of(&found) >= MAX_PAGE_BYTES {
             break;
         }
         let page = api.store.search(&query).await?.resources;

@@ -62,7 +62,7 @@ fn resolved(value: &Value, names: &BTreeMap<String, String>) -> Value {
     }
 }
 
-fn without_what_the_server_says(mut resource: Value) -> Value {
+pub fn without_what_the_server_says(mut resource: Value) -> Value {
     let members = resource.as_object_mut().unwrap();
     members.remove("id");
     if let Some(meta) = members.get_mut("meta").and_then(Value::as_object_mut) {
@@ -87,7 +87,7 @@ fn referred_to(condition: &str) -> Value {
         "ifNoneExist": format!("identifier={system}|{value}")}})
 }
 
-async fn identified() -> Fixture {
+pub async fn identified() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&dir.path().join("fhir.db")).unwrap();
     let (store, log): (_, Arc<access::Rows>) = (Arc::new(store), Arc::default());

@@ -116,7 +116,8 @@ pub async fn alone(
     Ok(told(response, left).await)
 }
 
-/// What an answer comes to in a Bundle. `left` is how many bytes may still be read.
+/// What an answer comes to in a Bundle. `left` is how many bytes may still be read: what is written is done all the same, and
+/// not given back where there are none.
 pub async fn told(response: Response, left: &mut usize) -> Answered {
     let (parts, body) = response.into_parts();
     let text = |name| {
@@ -135,9 +136,10 @@ pub async fn told(response: Response, left: &mut usize) -> Answered {
             },
         };
     };
+    let fits = *left > 0 || !parts.status.is_success();
     *left = left.saturating_sub(body.len());
     let body = String::from_utf8(body.into()).ok();
-    let body = body.filter(|text| !text.is_empty());
+    let body = body.filter(|text| fits && !text.is_empty());
     let body = body.and_then(|text| RawValue::from_string(text).ok());
     let failed = !parts.status.is_success();
     let (resource, outcome) = match failed {

@@ -39,6 +39,8 @@ struct Work {
     names: HashMap<String, String>,
     /// What searches have to find for references.
     guards: Vec<Guard>,
+    /// Bytes of all that is in hand: a short entry patches, or finds, what may be long.
+    bytes: usize,
 }
 
 impl Work {
@@ -50,6 +52,15 @@ impl Work {
         match self.names.insert(name.clone(), here) {
             None => Ok(()),
             Some(_) => Err(Failure::unmet(Unmet::Twice).of_entry(at)),
+        }
+    }
+
+    /// Takes so many bytes in hand for an entry.
+    fn hold(&mut self, at: usize, bytes: usize) -> Result<(), Failure> {
+        self.bytes += bytes;
+        match self.bytes > MAX_ANSWER_BYTES {
+            true => Err(Failure::too_much_changed().of_entry(at)),
+            false => Ok(()),
         }
     }
 
@@ -217,13 +228,17 @@ async fn gather(
             Does::Reads => {}
             Does::Writes(one) => {
                 let here = format!("{}/{}", one.kind, one.id);
+                let bytes = one.resource.as_ref().map_or(0, String::len);
                 work.writes.push(*one);
+                work.hold(at, bytes)?;
                 work.name((at, entry), here)?;
             }
             Does::Nothing(one) => {
                 let here = one.stored.as_ref();
                 let here = here.map(|stored| format!("{}/{}", stored.kind, stored.id));
+                let bytes = one.stored.as_ref().map_or(0, |stored| stored.json.len());
                 work.nothing.push(*one);
+                work.hold(at, bytes)?;
                 if let Some(here) = here {
                     work.name((at, entry), here)?;
                 }

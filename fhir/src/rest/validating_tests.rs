@@ -88,7 +88,10 @@ async fn what_cannot_be_judged_is_refused_with_an_outcome() {
         .validate("/fhir/Goal/$validate", vec![b'"', 0xff, b'"'])
         .await;
     assert_eq!(not_utf8.issue(), (400, "invalid".into()));
-    let long = format!("\"{}\"", "a".repeat(128 * 1024));
+    let long = format!(
+        "\"{}\"",
+        "a".repeat(crate::rest::routes::MAX_RESOURCE_BYTES)
+    );
     let too_long = api.validate("/fhir/Goal/$validate", long).await;
     assert_eq!(too_long.issue(), (413, "too-long".into()));
     let request = Request::post("/fhir/Goal/$validate").header("authorization", "Bearer all");

@@ -6,7 +6,8 @@
 use crate::query::sql::{Dialect, Sql};
 use crate::store::{Extent, FhirId, Whose};
 
-/// Up to so many commits, it is cheaper to look at each of them than to walk a type by its ids.
+/// Up to so many commits after another one, it is cheaper to look at each of them than to walk a type by its ids. From the
+/// first commit on it is not: a type has no more ids than there are commits, and the walk ends with the page.
 const FEW_COMMITS: i64 = 20_000;
 /// Up to so many patients, the index of their readings is read instead of all readings.
 const FEW_PATIENTS: usize = 256;
@@ -43,8 +44,10 @@ pub(crate) fn extent(dialect: Dialect, extent: &Extent) -> Sql {
             past(&mut sql, extent);
         }
         (false, Dialect::Sqlite) => {
+            // The unary pluses leave its planner the key of each that was changed. By the range of ids, or by commits, it
+            // would look at all that is behind the page.
             sql.push("history r WHERE ");
-            bounds(&mut sql, extent);
+            within(&mut sql, extent, ("type", "+seq", "+id"));
             sql.push(" AND id IN (");
             changed(&mut sql, extent);
             sql.push(")");
@@ -55,6 +58,9 @@ pub(crate) fn extent(dialect: Dialect, extent: &Extent) -> Sql {
     sql.push(&format!(
         " ORDER BY id LIMIT {limit}) AS other) AS both_of ORDER BY id LIMIT {limit}"
     ));
+    if dialect == Dialect::Postgres {
+        sql.text = super::bounded(&sql.text, "", extent.count);
+    }
     sql
 }
 
@@ -75,7 +81,7 @@ fn current(sql: &mut Sql, extent: &Extent, limit: &str) {
                 sql.push(&format!(
                     "seq IN (SELECT seq FROM resource WHERE patient IN ({each}) AND +seq > {from} AND +seq <= {until}"
                 ));
-                after(sql, extent);
+                after(sql, extent, "id");
                 since(sql, extent);
                 sql.push(&format!(" ORDER BY id LIMIT {limit}) AND +type = "));
                 sql.bind_text(extent.kind.as_str());
@@ -116,25 +122,31 @@ fn performed(sql: &mut Sql, extent: &Extent, list: &[FhirId]) {
 
 /// The type, the commits and the place.
 fn bounds(sql: &mut Sql, extent: &Extent) {
-    let is_few = extent.until.saturating_sub(extent.after_commit) <= FEW_COMMITS;
+    let is_few =
+        extent.after_commit > 0 && extent.until.saturating_sub(extent.after_commit) <= FEW_COMMITS;
     let (of_kind, seq) = match (sql.dialect, is_few) {
         (Dialect::Postgres, _) => ("type", "seq"),
         (Dialect::Sqlite, true) => ("+type", "seq"),
         (Dialect::Sqlite, false) => ("type", "+seq"),
     };
+    within(sql, extent, (of_kind, seq, "id"));
+}
+
+/// The same, with the columns of the type, the commit and the id as they are to be written.
+fn within(sql: &mut Sql, extent: &Extent, (of_kind, seq, id): (&str, &str, &str)) {
     let kind = sql.mark(extent.kind.as_str());
     let (from, until) = (sql.mark(extent.after_commit), sql.mark(extent.until));
     sql.push(&format!(
         "{of_kind} = {kind} AND {seq} > {from} AND {seq} <= {until}"
     ));
-    after(sql, extent);
+    after(sql, extent, id);
     since(sql, extent);
 }
 
-fn after(sql: &mut Sql, extent: &Extent) {
+fn after(sql: &mut Sql, extent: &Extent, column: &str) {
     if let Some(id) = &extent.after {
         let id = sql.mark(id.as_str());
-        sql.push(&format!(" AND id > {id}"));
+        sql.push(&format!(" AND {column} > {id}"));
     }
 }
 
@@ -148,18 +160,18 @@ fn since(sql: &mut Sql, extent: &Extent) {
 /// The ids of what was changed or deleted since and may have been there before. Whatever has a second version has it in
 /// `history`, but for readings of facilities: that one is withdrawn stands in `resource` alone.
 fn changed(sql: &mut Sql, extent: &Extent) {
+    // SQLite's planner has no statistics.
+    let (by_commit, by_change) = match sql.dialect {
+        Dialect::Sqlite => (" INDEXED BY history_type", " INDEXED BY resource_withdrawn"),
+        Dialect::Postgres => ("", ""),
+    };
     let (kind, until) = (sql.mark(extent.kind.as_str()), sql.mark(extent.until));
     sql.push(&format!(
-        "SELECT DISTINCT n.id FROM history n WHERE n.type = {kind} AND n.seq > {until} AND n.version > 1"
+        "SELECT DISTINCT n.id FROM history n{by_commit} WHERE n.type = {kind} AND n.seq > {until} AND n.version > 1"
     ));
     if !extent.kind.is_versioned() {
-        // SQLite's planner has no statistics.
-        let by = match sql.dialect {
-            Dialect::Sqlite => " INDEXED BY resource_withdrawn",
-            Dialect::Postgres => "",
-        };
         sql.push(&format!(
-            " UNION SELECT c.id FROM resource c{by} WHERE c.type = 'Observation' AND c.version > 1 AND c.seq > {until}"
+            " UNION SELECT c.id FROM resource c{by_change} WHERE c.type = 'Observation' AND c.version > 1 AND c.seq > {until}"
         ));
     }
 }

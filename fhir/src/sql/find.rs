@@ -31,7 +31,7 @@ pub(crate) fn page(dialect: Dialect, find: &Find) -> Sql {
             });
             sql.push("JOIN (");
             let kind = find.types.first().copied().unwrap_or_default();
-            ids(&mut sql, kind, leads, beyond);
+            ids(&mut sql, kind, &leads, beyond);
             sql.push(") d ON d.id = r.id WHERE ");
             root(&mut sql, find, &rest);
         }
@@ -61,6 +61,11 @@ pub(crate) fn page(dialect: Dialect, find: &Find) -> Sql {
     // One more than asked for tells whether there is a next page.
     let limit = sql.mark(i64::from(find.count) + 1);
     sql.push(&format!(" LIMIT {limit}"));
+    if dialect == Dialect::Postgres {
+        let keys = find.keys().enumerate();
+        let keys: String = keys.map(|(at, _)| format!(", k{at}")).collect();
+        sql.text = super::bounded(&sql.text, &keys, find.count);
+    }
     sql
 }
 
@@ -89,22 +94,41 @@ pub(crate) fn few(dialect: Dialect, guard: &Guard) -> Sql {
 type Asked<'a> = (&'a Param, &'a [Match]);
 
 /// The parameter that finds a page, where it is in the order of ids: its rows are there in that order, so that PostgreSQL
-/// reads as many as the page shows instead of all that there are, which it would sort. And what else is to hold.
-fn leading(dialect: Dialect, find: &Find) -> Option<(Asked<'_>, Filter)> {
+/// reads as many as the page shows instead of all that there are, which it would sort. Or the parameters of a compartment,
+/// of which any does. And what else is to hold.
+fn leading(dialect: Dialect, find: &Find) -> Option<(Vec<Asked<'_>>, Filter)> {
     let is_by_id = find.types.len() == 1 && find.keys().next().is_none();
-    let Filter::All(all) = &find.filter else {
-        return None;
-    };
     if dialect == Dialect::Sqlite || !is_by_id {
         return None;
     }
-    let leads = all.iter().position(
-        |one| matches!(one, Filter::Param { param, .. } if param.kind != Kind::Composite),
-    )?;
-    let mut rest = all.clone();
-    rest.remove(leads);
-    match all.get(leads)? {
-        Filter::Param { param, matches } => Some(((param, matches), Filter::All(rest))),
+    let all = parts(&find.filter);
+    let is_one = |part: &&Filter| matches!(part, Filter::Param { .. }) && led_by(part).is_some();
+    let leads = all.iter().position(is_one);
+    let leads = leads.or_else(|| all.iter().position(|part| led_by(part).is_some()))?;
+    let by = all.get(leads).copied().and_then(led_by)?;
+    let rest = all.iter().enumerate().filter(|(at, _)| *at != leads);
+    let rest = rest.map(|(_, part)| (*part).clone()).collect();
+    Some((by, Filter::All(rest)))
+}
+
+/// What has to hold together, each by itself.
+fn parts(filter: &Filter) -> Vec<&Filter> {
+    match filter {
+        Filter::All(all) => all.iter().flat_map(parts).collect(),
+        one => vec![one],
+    }
+}
+
+/// The parameters of which any leads to what a filter holds of.
+fn led_by(filter: &Filter) -> Option<Vec<Asked<'_>>> {
+    match filter {
+        Filter::Param { param, matches } if param.kind != Kind::Composite => {
+            Some(vec![(*param, matches.as_slice())])
+        }
+        Filter::Any(any) if !any.is_empty() => {
+            let each: Option<Vec<Vec<Asked<'_>>>> = any.iter().map(led_by).collect();
+            each.map(|each| each.concat())
+        }
         _ => None,
     }
 }

@@ -4,8 +4,8 @@ use crate::query::IndexRow;
 use crate::query::sql::{Bind, Dialect, Sql, TABLES, row as index_row};
 use crate::sql;
 use crate::store::{
-    Change, Current, Draft, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery,
-    Plan, Planned, Stored, Transacted, Transaction, Unmet, added, plan, rows_of,
+    Current, Draft, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
+    Planned, Transacted, Transaction, Unmet, added, fill, plan, rows_of,
 };
 use crate::subscription::Noting;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -66,8 +66,16 @@ pub fn transact(
         }
     }
     let mut known = HashMap::new();
-    for (kind, id) in transaction.changes.iter().map(Change::key) {
-        if let Some(current) = current(connection, kind.as_str(), id.as_str())? {
+    for change in &transaction.changes {
+        let (kind, id) = change.key();
+        if let Some(mut current) = current(connection, kind.as_str(), id.as_str())? {
+            if current
+                .json
+                .as_deref()
+                .is_some_and(|text| text != change.text())
+            {
+                current.json = Some(String::new());
+            }
             known.insert((kind, id.to_string()), current);
         }
     }
@@ -79,9 +87,9 @@ pub fn transact(
         return Ok(unmet(0, Unmet::Full));
     }
     for row in &rows {
+        let before = deleted(connection, row, noting)?;
         write(connection, row, &transaction.author, updated)?;
-        let before = known.get(&(row.kind, row.id.to_string()));
-        noting.write(row, before.and_then(|before| before.json.as_deref()));
+        noting.write(row, before.as_deref());
     }
     Ok(Ended {
         last: rows.last().map_or(seq, |row| row.seq),
@@ -89,6 +97,19 @@ pub fn transact(
         watching: events::register(connection, &rows)?,
         transacted: Transacted::Done(written),
     })
+}
+
+/// The text of what a row deletes, where somebody is told of it.
+fn deleted(
+    connection: &Connection,
+    row: &Planned<'_>,
+    noting: &Noting,
+) -> rusqlite::Result<Option<String>> {
+    if row.draft.is_some() || !noting.watches.look_at(row.kind) {
+        return Ok(None);
+    }
+    let before = current(connection, row.kind.as_str(), row.id.as_str())?;
+    Ok(before.and_then(|before| before.json))
 }
 
 fn is_met(connection: &Connection, guard: &Guard) -> rusqlite::Result<bool> {
@@ -228,8 +249,8 @@ pub fn find(connection: &Connection, find: &Find) -> rusqlite::Result<FindPage> 
         let keys = (7..7 + keys).map(|at| Ok(bind_of(row.get_ref(at)?)));
         Ok((stored(row)?, keys.collect::<rusqlite::Result<Vec<Bind>>>()?))
     })?;
-    let rows: Vec<(Stored, Vec<Bind>)> = rows.collect::<rusqlite::Result<_>>()?;
-    Ok(FindPage::of(rows, find.count))
+    let (rows, more) = fill(rows, find.count, |(stored, _)| stored)?;
+    Ok(FindPage::of(rows, more))
 }
 
 fn bind_of(value: ValueRef<'_>) -> Bind {
@@ -256,8 +277,8 @@ pub fn extent(connection: &Connection, extent: &Extent) -> rusqlite::Result<Exte
     let sql = sql::extent(Dialect::Sqlite, extent);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.binds), stored)?;
-    let resources = rows.collect::<rusqlite::Result<_>>()?;
-    Ok(ExtentPage::of(resources, extent.count))
+    let (resources, more) = fill(rows, extent.count, |stored| stored)?;
+    Ok(ExtentPage::of(resources, more))
 }
 
 /// One page of versions.
@@ -265,8 +286,8 @@ pub fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Resul
     let sql = sql::history(Dialect::Sqlite, query);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.binds), |row| {
-        Ok((stored(row)?, row.get::<_, i64>(7)? == 1))
+        Ok((stored(row)?, row.get::<_, i64>(7)?))
     })?;
-    let rows = rows.collect::<rusqlite::Result<_>>()?;
-    Ok(HistoryPage::of(rows, query.count))
+    let (rows, more) = fill(rows, query.count, |(stored, _)| stored)?;
+    Ok(HistoryPage::of(rows, more))
 }

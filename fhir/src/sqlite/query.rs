@@ -7,7 +7,7 @@ use crate::query::Filter as Condition;
 use crate::query::sql::{Bind, Dialect, Sql as Conditions, condition};
 use crate::search::{Filter, Interval, Position, Query, Sort, SortKey};
 use crate::sql::order;
-use crate::store::{Measure, Page, Stored};
+use crate::store::{Measure, Page, Stored, fill};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use types::Timestamp;
@@ -18,30 +18,17 @@ const MEASURES: &str = "effective, CAST(json_extract(body, '$.valueQuantity.valu
      json_extract(body, '$.valueQuantity.code')";
 const COUNT: &str = "count(*) AS number";
 
+/// A resource, its place in the order of commits, and the time by which it is listed.
+type Row = (Stored, i64, Option<i64>);
+
 /// One page.
 pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
-    let limit = usize::from(query.count);
-    // One more than asked for tells whether there is a next page.
-    let most = i64::from(query.count) + 1;
-    let mut sql = Sql::default();
-    sql.select(COLUMNS, query, |sql| {
-        if let Some(position) = &query.after {
-            sql.after(position, &query.sort);
-        }
-        sql.ordered(query);
-        sql.limit(most);
-    });
-    if query.written.is_some() {
-        sql.text.push_str(&order(&query.sort));
-        sql.limit(most);
-    }
+    let sql = Sql::of_page(query);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.values), |row| {
         Ok((stored(row)?, row.get(6)?, row.get(7)?))
     })?;
-    let mut found: Vec<(Stored, i64, Option<i64>)> = rows.collect::<rusqlite::Result<_>>()?;
-    let more = found.len() > limit;
-    found.truncate(limit);
+    let (found, more) = fill(rows, query.count, |row: &Row| &row.0)?;
     let next = match found.last() {
         Some((last, seq, effective)) if more => Some(match query.sort.key {
             SortKey::Id => Position::Id(last.id.clone()),
@@ -56,6 +43,13 @@ pub fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
         resources: found.into_iter().map(|(stored, ..)| stored).collect(),
         next,
     })
+}
+
+/// The statement of a page, and its values.
+#[cfg(feature = "contract")]
+pub fn statement(query: &Query) -> (String, Vec<Value>) {
+    let sql = Sql::of_page(query);
+    (sql.text, sql.values)
 }
 
 /// What readings that match say.
@@ -113,6 +107,24 @@ struct Sql {
 }
 
 impl Sql {
+    /// One page, and one more than asked for: that tells whether there is a next page.
+    fn of_page(query: &Query) -> Self {
+        let most = i64::from(query.count) + 1;
+        let mut sql = Self::default();
+        sql.select(COLUMNS, query, |sql| {
+            if let Some(position) = &query.after {
+                sql.after(position, &query.sort);
+            }
+            sql.ordered(query);
+            sql.limit(most);
+        });
+        if query.written.is_some() {
+            sql.text.push_str(&order(&query.sort));
+            sql.limit(most);
+        }
+        sql
+    }
+
     /// What is found: of Observations one selection behind the other, each with what `rest` adds.
     fn select(&mut self, columns: &str, query: &Query, rest: impl Fn(&mut Self)) {
         let Some(written) = &query.written else {

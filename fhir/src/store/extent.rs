@@ -61,10 +61,8 @@ pub struct ExtentPage {
 }
 
 impl ExtentPage {
-    /// Of rows among which one more than asked for tells that there is a next page.
-    pub(crate) fn of(mut resources: Vec<Stored>, count: u16) -> Self {
-        let more = resources.len() > usize::from(count);
-        resources.truncate(usize::from(count));
+    /// Of what it shows, and whether there is more.
+    pub(crate) fn of(resources: Vec<Stored>, more: bool) -> Self {
         let last = resources.last().filter(|_| more);
         let next = last.map(|stored| stored.id.clone());
         Self { resources, next }

@@ -74,10 +74,8 @@ pub struct FindPage {
 }
 
 impl FindPage {
-    /// Of rows, each with the values of the keys; one more than asked for tells that there is a next page.
-    pub(crate) fn of(mut rows: Vec<(Stored, Vec<Bind>)>, count: u16) -> Self {
-        let more = rows.len() > usize::from(count);
-        rows.truncate(usize::from(count));
+    /// Of the rows that it shows, each with the values of the keys, and whether there are more.
+    pub(crate) fn of(rows: Vec<(Stored, Vec<Bind>)>, more: bool) -> Self {
         let next = rows
             .last()
             .filter(|_| more)

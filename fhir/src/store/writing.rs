@@ -1,6 +1,6 @@
 //! What clients write: changes that are done all or not at all, each with what it expects. The plan of a transaction is
 //! one for every engine, and pure.
-use super::{Draft, FhirId, Guard, ResourceType};
+use super::{Draft, FhirId, Guard, Kind, ResourceType, StoreError};
 use std::collections::{HashMap, HashSet};
 use types::Timestamp;
 
@@ -50,6 +50,14 @@ impl Change {
         match self {
             Self::Put { draft, .. } => (draft.kind(), draft.id()),
             Self::Delete { kind, id, .. } => (*kind, id),
+        }
+    }
+
+    /// The text that it brings; none where it deletes.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Put { draft, .. } => draft.json(),
+            Self::Delete { .. } => "",
         }
     }
 
@@ -154,6 +162,14 @@ pub enum Unmet {
     Full,
 }
 
+/// Refuses more than one transaction of a client should hold.
+pub(crate) const fn check_changes(transaction: &Transaction) -> Result<(), StoreError> {
+    if transaction.changes.len() > MAX_CHANGES {
+        return Err(StoreError::new(Kind::Refused, "transact"));
+    }
+    Ok(())
+}
+
 /// What is under an id within the transaction.
 #[derive(Clone, Debug)]
 pub(crate) struct Current {
@@ -163,7 +179,8 @@ pub(crate) struct Current {
     pub seq: i64,
     /// When it was stored.
     pub updated: i64,
-    /// Its text; none of what was deleted.
+    /// Its text, or an empty one where no change brings the same: all those that a transaction changes would be much to hold.
+    /// None of what was deleted.
     pub json: Option<String>,
     /// Whether a facility delivered it, or what there was before it ended.
     pub is_delivered: bool,

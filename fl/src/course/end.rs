@@ -29,7 +29,7 @@ impl Course {
         }
     }
 
-    /// Goes on with the round in which it ended without a result.
+    /// Goes on with the round in which it ended without a result, from `now_ms` (ms since 1970) on.
     ///
     /// # Errors
     /// Why it cannot.

@@ -109,8 +109,9 @@ pub fn middle(mut figures: Vec<f64>, resamples: u32) -> Option<Interval> {
     })
 }
 
-/// The percentile interval of a figure of `records` over `resamples`; none when fewer than half of the resamples have
-/// the figure, or there are none. `random` decides what is drawn: the same seed gives the same interval.
+/// The 95 % percentile interval of a figure of `records` over `resamples` draws with replacement, in the figure's own
+/// unit (Efron 1979); none when fewer than half of the resamples have the figure, or there are none. `random` decides what
+/// is drawn: the same seed gives the same interval.
 pub fn interval<T: Clone>(
     records: &[T],
     resamples: u32,

@@ -13,8 +13,8 @@ pub struct Subject {
     pub risk: f64,
 }
 
-/// Harrell's c (Harrell et al. 1982), with half of the ties in risk. A pair counts when the earlier one had the event,
-/// and at equal times when only one had it.
+/// Harrell's c (Harrell et al. 1982), 0 to 1, with half of the ties in risk. A pair counts when the earlier one had the
+/// event, and at equal times when only one had it.
 ///
 /// # Errors
 /// [`NoMetric::NoPairs`] when no pair counts.
@@ -23,7 +23,8 @@ pub fn concordance(subjects: &[Subject]) -> Result<f64, NoMetric> {
     share(halves, pairs).ok_or(NoMetric::NoPairs)
 }
 
-/// The share of pairs in which the model is right, of halves of them; none when there are no pairs.
+/// The share of pairs in which the model is right, 0 to 1. `halves` counts two for each pair in which it is and one for
+/// each tie in risk, `pairs` those that count. None when there are no pairs.
 #[must_use]
 pub fn share(halves: u64, pairs: u64) -> Option<f64> {
     (pairs > 0).then(|| halves as f64 / 2.0 / pairs as f64)

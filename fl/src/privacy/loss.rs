@@ -30,8 +30,8 @@ pub struct LossDistribution {
 }
 
 impl LossDistribution {
-    /// The distribution of one use of an event, on a grid of spacing `h`; none when the grid would be too long.
-    /// `ln_delta`: the logarithm of the δ that is asked for.
+    /// The distribution of one use of an event, on a grid of spacing `h` nats; none when the grid would be longer than
+    /// [`MAX_POINTS`]. `ln_delta`: the natural logarithm of the δ that is asked for.
     pub fn of(event: &Event, direction: Direction, h: f64, ln_delta: f64) -> Option<Self> {
         let mechanism = Mechanism::of(event, direction);
         let steps = event.steps() as f64;
@@ -67,13 +67,13 @@ impl LossDistribution {
         top + sum.ln()
     }
 
-    /// The least and the largest bounded loss.
+    /// The least and the largest bounded loss, in nats, on a grid of spacing `h` nats.
     pub fn ends(&self, h: f64) -> (f64, f64) {
         let last = self.first + self.masses.len() as i64 - 1;
         (self.first as f64 * h, last as f64 * h)
     }
 
-    /// Mean and variance of the loss when P is tilted by e^{θL}.
+    /// Mean (nats) and variance (nats²) of the loss when P is tilted by e^{θL}, on a grid of spacing `h` nats.
     pub fn tilted(&self, theta: f64, h: f64) -> (f64, f64) {
         let moment = self.log_moment(theta, h);
         let (mut mean, mut square) = (0.0, 0.0);

@@ -35,8 +35,8 @@ impl Waiting {
 }
 
 impl RegionRound {
-    /// How the sites stand, in a round that has lasted for `SAYS_AFTER_MS` and goes on; none when nothing has changed
-    /// since it was said last.
+    /// How the sites stand at `now_ms` (ms since 1970), in a round that has lasted for `SAYS_AFTER_MS` and goes on; none
+    /// when nothing has changed since it was said last.
     #[must_use]
     pub fn waiting(&self, now_ms: i64) -> Option<Release> {
         let begins = self.waiting.began_ms.saturating_add(SAYS_AFTER_MS);

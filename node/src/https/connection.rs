@@ -3,7 +3,7 @@ use super::{
     Clients, GRACE, MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_LONG_BODY_BYTES,
     MAX_STRANGERS_BODY_BYTES, MayBeLong, Timeouts, Unread,
     lasting::{Lasting, Paced},
-    long::LongBodies,
+    long::{LongBodies, Place},
     unread::Worded,
 };
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
 };
 use axum::{
     Router,
-    body::{Body, Bytes, HttpBody, to_bytes},
+    body::{Body, Bytes, HttpBody},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-        header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, RETRY_AFTER, TRANSFER_ENCODING},
+        header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, RETRY_AFTER},
     },
 };
 use http_body_util::{BodyExt, Limited};
@@ -195,60 +195,121 @@ async fn addressed(server: &Server, request: Request<Incoming>, most: usize) -> 
 }
 
 async fn respond(server: &Server, request: Request<Incoming>, most: usize) -> Response<Body> {
-    let timeouts = server.timeouts;
-    let late = || Unread::answer(server.unread, StatusCode::REQUEST_TIMEOUT);
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, mut body) = request.into_parts();
     parts.extensions.insert(server.slot.network());
-    let is_long = most > MAX_BODY_BYTES && may_exceed(&parts.headers, MAX_BODY_BYTES);
-    let client = is_long.then(|| server.slot.identity().unwrap_or_default());
-    let place = match client {
-        Some(client) => match timeout(timeouts.body, server.long.1.place(&client)).await {
-            Ok(Ok(place)) => Some(place),
-            _ => {
-                let_go(&parts.headers, body).await;
-                let full = StatusCode::SERVICE_UNAVAILABLE;
-                let mut answer = Unread::answer(server.unread, full);
-                let after = HeaderValue::from_static("5");
-                answer.headers_mut().insert(RETRY_AFTER, after);
-                return answer;
-            }
-        },
-        None => None,
-    };
-    let body = match timeout(timeouts.body, whole(&parts.headers, body, most)).await {
-        Ok(Some(body)) => Body::from(body),
-        // Who reads it learns that it is too long, and answers so in its own words.
-        Ok(None) => Body::new(Limited::new(Body::from("x"), 0)),
-        Err(_) => return late(),
+    let (body, place) = match take(server, &parts.headers, &mut body, most).await {
+        Ok((bytes, place)) => (Body::from(bytes), place),
+        Err(NotTaken::TooLong) => {
+            let_go(&parts.headers, body).await;
+            // Who reads it learns that it is too long, and answers so in its own words.
+            (Body::new(Limited::new(Body::from("x"), 0)), None)
+        }
+        Err(NotTaken::Broken) => return Unread::answer(server.unread, StatusCode::BAD_REQUEST),
+        Err(NotTaken::Late) => return Unread::answer(server.unread, StatusCode::REQUEST_TIMEOUT),
+        Err(NotTaken::NoPlace) => {
+            let_go(&parts.headers, body).await;
+            let full = StatusCode::SERVICE_UNAVAILABLE;
+            let mut answer = Unread::answer(server.unread, full);
+            let after = HeaderValue::from_static("5");
+            answer.headers_mut().insert(RETRY_AFTER, after);
+            return answer;
+        }
     };
     let request = Request::from_parts(parts, body);
-    let answered = timeout(timeouts.request, server.app.clone().oneshot(request)).await;
+    let answering = server.app.clone().oneshot(request);
+    let answered = timeout(server.timeouts.request, answering).await;
     drop(place);
     match answered {
         Ok(response) => response.unwrap_or_else(|never| match never {}),
-        Err(_) => late(),
+        Err(_) => Unread::answer(server.unread, StatusCode::REQUEST_TIMEOUT),
+    }
+}
+
+/// Why a body is not taken.
+enum NotTaken {
+    /// It is longer than any that is.
+    TooLong,
+    /// It broke off, or what came is none (RFC 9112 §7.1).
+    Broken,
+    /// It was not there in time.
+    Late,
+    /// It is long, and there was no place for it in time.
+    NoPlace,
+}
+
+/// The whole body, and the place that it has where it is longer than [`MAX_BODY_BYTES`]. One of which nothing is said may be
+/// short, as most are: it waits for a place once it is found to be longer.
+async fn take(
+    server: &Server,
+    headers: &HeaderMap,
+    body: &mut Incoming,
+    most: usize,
+) -> Result<(Vec<u8>, Option<Place>), NotTaken> {
+    let (within, begun, stated) = (server.timeouts.body, Instant::now(), stated(headers));
+    if stated.is_some_and(|length| length > most) {
+        return Err(NotTaken::TooLong);
+    }
+    let mut read = Reading::default();
+    if stated.is_none_or(|length| length <= MAX_BODY_BYTES) {
+        read.on(body, most.min(MAX_BODY_BYTES), within).await?;
+        if read.is_whole {
+            return Ok((read.bytes, None));
+        }
+        if most <= MAX_BODY_BYTES {
+            return Err(NotTaken::TooLong);
+        }
+    }
+    let left = within.saturating_sub(begun.elapsed());
+    let client = server.slot.identity().unwrap_or_default();
+    let place = match timeout(within, server.long.1.place(&client)).await {
+        Ok(Ok(place)) => place,
+        _ => return Err(NotTaken::NoPlace),
+    };
+    read.on(body, most, left).await?;
+    match read.is_whole {
+        true => Ok((read.bytes, Some(place))),
+        false => Err(NotTaken::TooLong),
+    }
+}
+
+/// A body, as far as it is read.
+#[derive(Default)]
+struct Reading {
+    bytes: Vec<u8>,
+    is_whole: bool,
+}
+
+impl Reading {
+    /// Reads on, to the end or until it is longer than `most` bytes.
+    async fn on(
+        &mut self,
+        body: &mut Incoming,
+        most: usize,
+        within: Duration,
+    ) -> Result<(), NotTaken> {
+        let reading = async {
+            while !self.is_whole && self.bytes.len() <= most {
+                match body.frame().await {
+                    None => self.is_whole = true,
+                    Some(Ok(frame)) => {
+                        if let Some(data) = frame.data_ref() {
+                            self.bytes.extend_from_slice(data);
+                        }
+                    }
+                    Some(Err(_)) => return Err(NotTaken::Broken),
+                }
+            }
+            Ok(())
+        };
+        timeout(within, reading)
+            .await
+            .unwrap_or(Err(NotTaken::Late))
     }
 }
 
 /// The length that a header states.
 fn stated(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Whether a body may be longer than so many bytes: it is said to be, or nothing is said of a body that comes.
-fn may_exceed(headers: &HeaderMap, bytes: usize) -> bool {
-    stated(headers).map_or(headers.contains_key(TRANSFER_ENCODING), |length| {
-        length > bytes
-    })
-}
-
-/// The whole body; none when it is longer than `most` bytes, or broken off, and then nobody reads the answer.
-async fn whole(headers: &HeaderMap, body: Incoming, most: usize) -> Option<Bytes> {
-    if stated(headers).is_some_and(|length| length > most) {
-        let_go(headers, body).await;
-        return None;
-    }
-    to_bytes(Body::new(body), most).await.ok()
 }
 
 /// Reads what is not taken and keeps nothing of it: most clients read why only once they have sent everything, and one

@@ -212,6 +212,22 @@ async fn a_long_body_is_taken_of_a_known_client_where_it_may_be_long() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_none_is_a_bad_request_and_not_too_long() {
+    let app = Router::new().route(
+        "/",
+        post(|body: axum::body::Bytes| async move { body.len().to_string() }),
+    );
+    let server = start(app).await;
+    for chunks in ["zz\r\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n"] {
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"
+        );
+        let answer = server.ask(&request).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_long_body_for_which_there_is_no_place_is_not_read_and_a_short_one_goes_on() {
     let rules = Rules {
         admission: Admission::new("https", &LIMITS),
@@ -229,9 +245,9 @@ async fn a_long_body_for_which_there_is_no_place_is_not_read_and_a_short_one_goe
             .into()
     };
     let server = start_by(rules, |_| app).await;
-    let short = server.ask(&posted("/long", "known", 9, true)).await;
-    assert!(short.ends_with("taken"), "{short}");
     for is_said in [true, false] {
+        let short = server.ask(&posted("/long", "known", 9, is_said)).await;
+        assert!(short.ends_with("taken"), "{short}");
         let long = posted("/long", "known", MAX_BODY_BYTES + 1, is_said);
         let answer = server.ask(&long).await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");

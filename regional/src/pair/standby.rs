@@ -35,7 +35,7 @@ use federation::{
 };
 use fhir::{
     postgres::{Pair, PostgresStore},
-    rest::{Bulk, FHIR_JSON, brings_a_bundle},
+    rest::{Bulk, FHIR_JSON, may_be_long},
     store::ResourceStore,
 };
 use node::{
@@ -395,7 +395,7 @@ impl Elsewhere {
 
 /// The longest body that the listener lets through, in bytes: the bound depends on who asks, and for what.
 fn longest(request: &Request, is_known: bool) -> usize {
-    let is_long = brings_a_bundle(request.method(), request.uri().path());
+    let is_long = may_be_long(request.method(), request.uri().path());
     match (is_known, is_long) {
         (false, _) => MAX_STRANGERS_BODY_BYTES,
         (true, false) => MAX_BODY_BYTES,
@@ -550,6 +550,7 @@ mod tests {
     async fn a_body_that_is_too_long_is_told_the_bound_of_who_sends_it() {
         for (is_known, path, most) in [
             (true, "/fhir", "2097152"),
+            (true, "/fhir/Patient", "2097152"),
             (true, "/api/v1/commands", "131072"),
             (false, "/fhir", "16384"),
         ] {

@@ -27,28 +27,37 @@ pub fn condition(
     compiler.filter(alias, types, filter);
 }
 
-/// Adds a selection of the ids of the resources of a type that a parameter, but no composite, finds: each once, and where
-/// `beyond` says so those alone that are behind an id.
+/// Adds a selection of the ids of the resources of a type that any of some parameters, none of them a composite, finds:
+/// each once, and where `beyond` says so those alone that are behind an id.
 pub fn ids(
     sql: &mut Sql,
     kind: &str,
-    (param, matches): (&Param, &[Match]),
+    by: &[(&Param, &[Match])],
     beyond: Option<(&'static str, &str)>,
 ) {
-    let name = table(param.kind).map_or(TOKEN.name, |table| table.name);
+    let (all, each, end) = match by.len() {
+        0 | 1 => ("", "SELECT DISTINCT", ""),
+        _ => ("SELECT DISTINCT u.id FROM (", "SELECT", ") u"),
+    };
     let mut compiler = Compiler {
         sql,
         visible: &|_| None,
         next: 0,
     };
-    compiler.push(&format!("SELECT DISTINCT x.id FROM {name} x WHERE "));
-    compiler.of("x", &[kind], param);
-    compiler.push(" AND ");
-    compiler.each(matches, " OR ", "1 = 0", |own, one| own.value("x", one));
-    if let Some((than, id)) = beyond {
-        compiler.push(&format!(" AND x.id {than} "));
-        compiler.sql.bind_text(id);
+    compiler.push(all);
+    for (at, &(param, matches)) in by.iter().enumerate() {
+        let name = table(param.kind).map_or(TOKEN.name, |table| table.name);
+        compiler.push(if at > 0 { " UNION ALL " } else { "" });
+        compiler.push(&format!("{each} x.id FROM {name} x WHERE "));
+        compiler.of("x", &[kind], param);
+        compiler.push(" AND ");
+        compiler.each(matches, " OR ", "1 = 0", |own, one| own.value("x", one));
+        if let Some((than, id)) = beyond {
+            compiler.push(&format!(" AND x.id {than} "));
+            compiler.sql.bind_text(id);
+        }
     }
+    compiler.push(end);
 }
 
 pub(super) struct Compiler<'s, 'v> {

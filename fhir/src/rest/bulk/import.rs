@@ -19,7 +19,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Lines of one transaction: bounds how long others wait for it.
+/// Lines of one transaction, which their bytes may end before: bounds how long others wait for it.
 const TURN_LINES: usize = 200;
 /// The name of the operation in the log.
 pub const IMPORT: &str = "$import";

@@ -21,6 +21,14 @@ impl Failure {
         )
     }
 
+    pub(in crate::rest) fn too_much_changed() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "too-costly",
+            "what the entries up to this one change or find is longer than one transaction may have it; nothing was done",
+        )
+    }
+
     /// The same, of an entry of a Bundle.
     pub(in crate::rest) fn of_entry(mut self, at: usize) -> Self {
         self.diagnostics = format!("Bundle.entry[{at}]: {}", self.diagnostics);
