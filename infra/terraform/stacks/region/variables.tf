@@ -55,7 +55,7 @@ variable "facility_cidrs" {
 }
 
 variable "image_id" {
-  description = "The machine image, as in the module machine."
+  description = "As in the module machine, which validates it."
   type        = string
   nullable    = false
 }
@@ -112,14 +112,13 @@ variable "sizes" {
 }
 
 variable "budget_usd" {
-  description = "What the region may cost a month, in US dollars, before somebody is told."
+  description = "As in the module place, which validates it."
   type        = number
   nullable    = false
 }
 
 variable "alarm_email" {
-  description = "Who is told of alarms and of the budget."
+  description = "As in the module place, which validates it."
   type        = string
   nullable    = false
 }
-
