@@ -1,11 +1,12 @@
 //! What is checked of `infra/terraform`: its format, every module and root by `validate`, their own tests, that each
-//! guard of residency is one that a test misses when it is taken out, what the plans of regions would make, and that variables
-//! of one name agree. Nothing is applied to a cloud. And of `infra/observability`: the rules for Prometheus; of `infra/packaging`: a package; of
+//! guard of residency is one that a test misses when it is taken out, what the plans of regions would make, that a malformed
+//! file of the mesh is refused by name, and that variables of one name agree. Nothing is applied to a cloud. And of `infra/observability`: the rules for Prometheus; of `infra/packaging`: a package; of
 //! `infra/systemd`: what the unit leaves open.
 //!
 //! Everything happens in a copy below the build folder, so that the clone stays clean.
 pub mod checkov;
 mod guards;
+mod malformed;
 mod observability;
 mod plans;
 mod policy;
@@ -84,6 +85,7 @@ pub fn check(places: &Places) -> Result<(bool, Counts)> {
         }
     }
     guards::check(&terraform, &copy, &mut tally)?;
+    malformed::check(&terraform, &copy, &mut tally)?;
     plans::check(&terraform, &copy, &mut tally)?;
     Ok((tally.counts.failed == 0, tally.counts))
 }
