@@ -5,6 +5,7 @@
 //! the commit, or as `SOURCE_DATE_EPOCH` says (reproducible-builds.org/specs/source-date-epoch).
 mod check;
 mod container;
+mod inside;
 mod reproduce;
 
 pub use check::check;
@@ -62,6 +63,12 @@ const SCRIPTS: [&str; 2] = ["postinst", "postrm"];
 
 /// What says how old the files of a package are, in seconds since 1970.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// OpenSSL keeps the folders from which it would load modules, and takes them for below its own build unless make is told
+/// otherwise (GNU make, "Variables Used by Implicit Rules": GNUMAKEFLAGS). Nothing is ever there.
+const MAKE: (&str, &str) = (
+    "GNUMAKEFLAGS",
+    "ENGINESDIR=/usr/lib/medmesh/engines MODULESDIR=/usr/lib/medmesh/modules",
+);
 
 /// Builds the package; prints where it is. `twice`: from two copies of the clone, and compares.
 pub fn package(built: Option<PathBuf>, twice: bool) -> Result<bool> {
@@ -93,12 +100,12 @@ fn release(places: &Places, epoch: &str) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let home = home.context("set HOME or CARGO_HOME")?;
-    let remap = [
+    let paths = [
         (places.root.as_path(), "/src"),
         (&home, "/cargo"),
         (&target, "/target"),
-    ]
-    .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    ];
+    let remap = paths.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let arguments = [
         "build",
         "--release",
@@ -111,9 +118,17 @@ fn release(places: &Places, epoch: &str) -> Result<PathBuf> {
     build
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", remap.join("\u{1f}"))
+        .env(MAKE.0, MAKE.1)
         .env(EPOCH, epoch);
     step(&mut build)?;
-    Ok(target.join("release/medmesh"))
+    let binary = target.join("release/medmesh");
+    inside::no_path(&binary, &paths).with_context(|| {
+        format!(
+            "remove {} when it is of an earlier version",
+            target.display()
+        )
+    })?;
+    Ok(binary)
 }
 
 /// How old the package's files are said to be: what the variable says, or else the last commit.
@@ -149,6 +164,7 @@ fn pack(places: &Places, binary: &Path, to: &Path, epoch: &str) -> Result<PathBu
     let control = [
         ("@VERSION@", version.as_str()),
         ("@ARCHITECTURE@", &architecture),
+        ("@LIBC@", &inside::libc(binary)?),
         ("@SIZE@", &size),
     ]
     .iter()
