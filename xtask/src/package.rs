@@ -7,6 +7,7 @@ mod check;
 mod container;
 mod inside;
 mod reproduce;
+mod scripts;
 
 pub use check::check;
 
@@ -59,7 +60,7 @@ const FILES: [(&str, &str, u32); 8] = [
     ("LICENSE", "usr/share/doc/medmesh/copyright", 0o644),
 ];
 /// Scripts of the package.
-const SCRIPTS: [&str; 2] = ["postinst", "postrm"];
+const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// What says how old the files of a package are, in seconds since 1970.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
