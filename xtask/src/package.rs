@@ -25,7 +25,7 @@ use std::{
 };
 
 /// Where each file comes from in the clone, where it goes, and its mode.
-const FILES: [(&str, &str, u32); 8] = [
+const FILES: [(&str, &str, u32); 9] = [
     (
         "infra/systemd/medmesh@.service",
         "lib/systemd/system/medmesh@.service",
@@ -52,6 +52,7 @@ const FILES: [(&str, &str, u32); 8] = [
         0o644,
     ),
     ("docs/metrics.md", "usr/share/doc/medmesh/metrics.md", 0o644),
+    ("docs/alerts.md", "usr/share/doc/medmesh/alerts.md", 0o644),
     (
         "infra/observability/rules.yaml",
         "usr/share/medmesh/rules.yaml",
