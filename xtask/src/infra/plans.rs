@@ -90,7 +90,7 @@ struct Spoil {
 }
 
 /// The policy has to refuse each of them in the plan of a region.
-const SPOILT: [Spoil; 14] = [
+const SPOILT: [Spoil; 16] = [
     Spoil {
         kind: "aws_rds_cluster",
         key: "master_user_secret_kms_key_id",
@@ -181,6 +181,20 @@ const SPOILT: [Spoil; 14] = [
         value: r#"[{"lifecycle":[{"delete_after":35}],"copy_action":[{"destination_vault_arn":"arn:aws:backup:ca-central-1:444444444444:backup-vault:medmesh"}]}]"#,
         what: "a backup elsewhere",
         found: "where another law applies",
+    },
+    Spoil {
+        kind: "aws_msk_configuration",
+        key: "server_properties",
+        value: r#""auto.create.topics.enable=true\nlog.retention.hours=168""#,
+        what: "a Kafka that makes topics by itself",
+        found: "makes topics by itself",
+    },
+    Spoil {
+        kind: "aws_msk_configuration",
+        key: "server_properties",
+        value: r#""log.retention.hours=-1""#,
+        what: "a Kafka that forgets nothing",
+        found: "keeps messages without end",
     },
     Spoil {
         kind: "aws_vpc_endpoint",
