@@ -51,7 +51,7 @@ fn all<'a>(bytes: &'a [u8], words: &'a [u8]) -> impl Iterator<Item = usize> + 'a
 /// Whether a path that stands there begins there: `/etc/medmesh` is no path below `/medmesh`.
 fn begins(bytes: &[u8], at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| bytes.get(before));
-    !before.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+    before.is_none_or(|byte| !byte.is_ascii_alphanumeric() && !b"._-".contains(byte))
 }
 
 #[cfg(test)]
