@@ -1,7 +1,8 @@
 //! What is checked of `infra/terraform`: its format, every module and root by `validate`, their own tests, that each
 //! guard of residency is one that a test misses when it is taken out, what the plans of regions would make, that a malformed
-//! file of the mesh is refused by name, and that variables of one name agree. Nothing is applied to a cloud. And of `infra/observability`: the rules for Prometheus; of `infra/packaging`: a package; of
-//! `infra/systemd`: what the unit leaves open.
+//! file of the mesh is refused by name, and that variables of one name agree. Nothing is applied to a cloud. And of
+//! `infra/observability`: the rules for Prometheus; of `infra/packaging`: a package; of `infra/systemd`: what the unit leaves
+//! open.
 //!
 //! Everything happens in a copy below the build folder, so that the clone stays clean.
 pub mod checkov;
