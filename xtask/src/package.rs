@@ -155,12 +155,7 @@ fn pack(places: &Places, binary: &Path, to: &Path, epoch: &str) -> Result<PathBu
     let tree = to.join("package");
     fs::remove_dir_all(&tree).ok();
     lay_out(places, binary, &tree)?;
-    let size = said(
-        Command::new("du")
-            .args(["-sk", "--apparent-size"])
-            .arg(&tree),
-    )?;
-    let size = size.split_whitespace().next().unwrap_or("0").to_owned();
+    let size = kibibytes(&tree)?.to_string();
     let source = places.root.join("infra/packaging/debian");
     let control = fs::read_to_string(source.join("control"))?;
     let control = [
@@ -180,8 +175,9 @@ fn pack(places: &Places, binary: &Path, to: &Path, epoch: &str) -> Result<PathBu
     narrow(&tree)?;
     let package = to.join(format!("medmesh_{version}_{architecture}.deb"));
     let mut build = Command::new("dpkg-deb");
+    // With more threads the same bytes come to be others when they are compressed, by how many cores a machine has.
     build
-        .args(["--root-owner-group", "--build"])
+        .args(["--root-owner-group", "--threads-max=1", "--build"])
         .arg(&tree)
         .arg(&package)
         .env(EPOCH, epoch);
@@ -219,6 +215,21 @@ fn narrow(tree: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How much a tree takes when it is installed: each file by whole kibibytes, each folder one (deb-substvars(5),
+/// Installed-Size). What a file system says of its folders is another number on every machine.
+fn kibibytes(tree: &Path) -> Result<u64> {
+    let mut whole = 1;
+    for entry in fs::read_dir(tree)? {
+        let path = entry?.path();
+        whole += if path.is_dir() {
+            kibibytes(&path)?
+        } else {
+            path.metadata()?.len().div_ceil(1024)
+        };
+    }
+    Ok(whole)
+}
+
 fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
     fs::create_dir_all(to.parent().unwrap_or(to))?;
     fs::copy(from, to).with_context(|| from.display().to_string())?;
@@ -249,4 +260,21 @@ fn said(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tree_takes_is_said_by_its_files_and_the_number_of_its_folders() -> Result<()> {
+        let dir = crate::run::temp_dir("kibibytes")?;
+        fs::create_dir(dir.join("folder"))?;
+        for (name, bytes) in [("one", 1), ("folder/two", 1025), ("folder/none", 0)] {
+            fs::write(dir.join(name), vec![b'x'; bytes])?;
+        }
+        assert_eq!(kibibytes(&dir)?, 2 + 1 + 2);
+        fs::remove_dir_all(&dir)?;
+        Ok(())
+    }
 }
