@@ -391,7 +391,12 @@ mod tests {
     fn every_command_of_a_guide_is_one_of_the_program() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut count = 0;
-        for guide in ["docs/operations.md", "infra/README.md", "README.md"] {
+        for guide in [
+            "docs/alerts.md",
+            "docs/operations.md",
+            "infra/README.md",
+            "README.md",
+        ] {
             let text = std::fs::read_to_string(root.join(guide)).unwrap();
             for line in commands_of(&text) {
                 if let Err(error) = Cli::try_parse_from(&line) {

@@ -24,5 +24,6 @@ pub mod postgres;
 pub mod region_file;
 pub mod rogue;
 pub mod sim;
+pub mod steps;
 pub mod studies;
 pub mod wait;

@@ -5,7 +5,9 @@
 //! the commit, or as `SOURCE_DATE_EPOCH` says (reproducible-builds.org/specs/source-date-epoch).
 mod check;
 mod container;
+mod inside;
 mod reproduce;
+mod scripts;
 
 pub use check::check;
 
@@ -23,7 +25,7 @@ use std::{
 };
 
 /// Where each file comes from in the clone, where it goes, and its mode.
-const FILES: [(&str, &str, u32); 8] = [
+const FILES: [(&str, &str, u32); 9] = [
     (
         "infra/systemd/medmesh@.service",
         "lib/systemd/system/medmesh@.service",
@@ -50,6 +52,7 @@ const FILES: [(&str, &str, u32); 8] = [
         0o644,
     ),
     ("docs/metrics.md", "usr/share/doc/medmesh/metrics.md", 0o644),
+    ("docs/alerts.md", "usr/share/doc/medmesh/alerts.md", 0o644),
     (
         "infra/observability/rules.yaml",
         "usr/share/medmesh/rules.yaml",
@@ -58,10 +61,16 @@ const FILES: [(&str, &str, u32); 8] = [
     ("LICENSE", "usr/share/doc/medmesh/copyright", 0o644),
 ];
 /// Scripts of the package.
-const SCRIPTS: [&str; 2] = ["postinst", "postrm"];
+const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// What says how old the files of a package are, in seconds since 1970.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// OpenSSL keeps the folders from which it would load modules, and takes them for below its own build unless make is told
+/// otherwise (GNU make, "Variables Used by Implicit Rules": GNUMAKEFLAGS). Nothing is ever there.
+const MAKE: (&str, &str) = (
+    "GNUMAKEFLAGS",
+    "ENGINESDIR=/usr/lib/medmesh/engines MODULESDIR=/usr/lib/medmesh/modules",
+);
 
 /// Builds the package; prints where it is. `twice`: from two copies of the clone, and compares.
 pub fn package(built: Option<PathBuf>, twice: bool) -> Result<bool> {
@@ -93,12 +102,12 @@ fn release(places: &Places, epoch: &str) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let home = home.context("set HOME or CARGO_HOME")?;
-    let remap = [
+    let paths = [
         (places.root.as_path(), "/src"),
         (&home, "/cargo"),
         (&target, "/target"),
-    ]
-    .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    ];
+    let remap = paths.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
     let arguments = [
         "build",
         "--release",
@@ -111,9 +120,17 @@ fn release(places: &Places, epoch: &str) -> Result<PathBuf> {
     build
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", remap.join("\u{1f}"))
+        .env(MAKE.0, MAKE.1)
         .env(EPOCH, epoch);
     step(&mut build)?;
-    Ok(target.join("release/medmesh"))
+    let binary = target.join("release/medmesh");
+    inside::no_path(&binary, &paths).with_context(|| {
+        format!(
+            "remove {} when it is of an earlier version",
+            target.display()
+        )
+    })?;
+    Ok(binary)
 }
 
 /// How old the package's files are said to be: what the variable says, or else the last commit.
@@ -138,17 +155,13 @@ fn pack(places: &Places, binary: &Path, to: &Path, epoch: &str) -> Result<PathBu
     let tree = to.join("package");
     fs::remove_dir_all(&tree).ok();
     lay_out(places, binary, &tree)?;
-    let size = said(
-        Command::new("du")
-            .args(["-sk", "--apparent-size"])
-            .arg(&tree),
-    )?;
-    let size = size.split_whitespace().next().unwrap_or("0").to_owned();
+    let size = kibibytes(&tree)?.to_string();
     let source = places.root.join("infra/packaging/debian");
     let control = fs::read_to_string(source.join("control"))?;
     let control = [
         ("@VERSION@", version.as_str()),
         ("@ARCHITECTURE@", &architecture),
+        ("@LIBC@", &inside::libc(binary)?),
         ("@SIZE@", &size),
     ]
     .iter()
@@ -162,8 +175,9 @@ fn pack(places: &Places, binary: &Path, to: &Path, epoch: &str) -> Result<PathBu
     narrow(&tree)?;
     let package = to.join(format!("medmesh_{version}_{architecture}.deb"));
     let mut build = Command::new("dpkg-deb");
+    // With more threads the same bytes come to be others when they are compressed, by how many cores a machine has.
     build
-        .args(["--root-owner-group", "--build"])
+        .args(["--root-owner-group", "--threads-max=1", "--build"])
         .arg(&tree)
         .arg(&package)
         .env(EPOCH, epoch);
@@ -201,6 +215,21 @@ fn narrow(tree: &Path) -> Result<()> {
     Ok(())
 }
 
+/// How much a tree takes when it is installed: each file by whole kibibytes, each folder one (deb-substvars(5),
+/// Installed-Size). What a file system says of its folders is another number on every machine.
+fn kibibytes(tree: &Path) -> Result<u64> {
+    let mut whole = 1;
+    for entry in fs::read_dir(tree)? {
+        let path = entry?.path();
+        whole += if path.is_dir() {
+            kibibytes(&path)?
+        } else {
+            path.metadata()?.len().div_ceil(1024)
+        };
+    }
+    Ok(whole)
+}
+
 fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
     fs::create_dir_all(to.parent().unwrap_or(to))?;
     fs::copy(from, to).with_context(|| from.display().to_string())?;
@@ -231,4 +260,21 @@ fn said(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_tree_takes_is_said_by_its_files_and_the_number_of_its_folders() -> Result<()> {
+        let dir = crate::run::temp_dir("kibibytes")?;
+        fs::create_dir(dir.join("folder"))?;
+        for (name, bytes) in [("one", 1), ("folder/two", 1025), ("folder/none", 0)] {
+            fs::write(dir.join(name), vec![b'x'; bytes])?;
+        }
+        assert_eq!(kibibytes(&dir)?, 2 + 1 + 2);
+        fs::remove_dir_all(&dir)?;
+        Ok(())
+    }
 }

@@ -65,7 +65,12 @@ pub fn cargo(places: &Places, arguments: &[&str]) -> Command {
 /// Runs a command with its output shown; whether it ended well, and the tests that its output counted. One that has said
 /// something, and then nothing for [`SILENCE`], is ended with all that it started, and has not ended well.
 pub fn shown(command: &mut Command) -> Result<(bool, Counts)> {
-    shown_on(&mut std::io::stdout(), command, SILENCE)
+    shown_to(&mut std::io::stdout(), command)
+}
+
+/// The same, with its output to somewhere else.
+pub fn shown_to(screen: &mut impl Write, command: &mut Command) -> Result<(bool, Counts)> {
+    shown_on(screen, command, SILENCE)
 }
 
 fn shown_on(

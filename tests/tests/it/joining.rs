@@ -2,7 +2,7 @@
 //! kit is good for nobody else. Part of a test that has a mesh already.
 use anyhow::{Context, Result, anyhow, ensure};
 use federation::identity::Peer;
-use medmesh_tests::{binary, mesh::Mesh, mqtt::Device, node::Node, wait};
+use medmesh_tests::{binary, mesh::Mesh, mqtt::Device, node::Node, steps, wait};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{
@@ -66,10 +66,8 @@ pub async fn a_facility_joins_with_one_kit(mesh: &Mesh) -> Result<()> {
         found.iter().any(is_it).then_some(())
     };
     wait::until("its first reading is served", wait::PATIENCE, served).await?;
-    println!(
-        "from the kit to the first reading served: {:.2?}",
-        began.elapsed()
-    );
+    let step = "a facility: from its kit to the first reading served";
+    steps::took(step, began.elapsed());
     let rows = mesh.listed("regional:us", ["audit", "list"])?;
     let found: Vec<_> = rows
         .iter()
@@ -146,7 +144,7 @@ async fn it_gets_its_next_certificate(
         .arg(dir.join("edge.toml"))
         .output()?;
     ensure!(renewed.status.success(), "{renewed:?}");
-    println!("a new key and its certificate: {:.2?}", begun.elapsed());
+    steps::took("a facility: a new key and its certificate", begun.elapsed());
     ensure!(
         shown()?.serial != before,
         "the certificate is the former one"
@@ -193,10 +191,8 @@ async fn what_is_revoked_is_cut_off(
         !ended.is::<tokio::time::error::Elapsed>(),
         "the session of a revoked device stays open"
     );
-    println!(
-        "from the revocation to the end of the device's session at the facility: {:.2?}",
-        begun.elapsed()
-    );
+    let step = "a device: from its revocation to the end of its session";
+    steps::took(step, begun.elapsed());
     let metrics = mesh.metrics_url("regional:us")?;
     let begun = revoke(&["--node", PLACE])?;
     for (metric, label) in [
@@ -209,10 +205,8 @@ async fn what_is_revoked_is_cut_off(
         };
         wait::until(metric, wait::PATIENCE, counted).await?;
     }
-    println!(
-        "from the revocation of a facility to its link cut and refused: {:.2?}",
-        begun.elapsed()
-    );
+    let step = "a facility: from its revocation to its link cut and refused";
+    steps::took(step, begun.elapsed());
     Ok(())
 }
 
@@ -297,10 +291,7 @@ async fn its_device_joins_at_the_facility(mesh: &Mesh, dir: &Path, https: &str) 
     let out = dir.join("external-1");
     let joined = enrol("external-1", &out)?;
     ensure!(joined.status.success(), "{joined:?}");
-    println!(
-        "a device's key and its certificate: {:.2?}",
-        begun.elapsed()
-    );
+    steps::took("a device: a key and its certificate", begun.elapsed());
     let again = enrol("external-1", &dir.join("again"))?;
     let why = String::from_utf8_lossy(&again.stderr);
     ensure!(why.contains("used before"), "{again:?}");

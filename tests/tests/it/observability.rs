@@ -1,5 +1,5 @@
 //! What is written about metrics is true: the list names every metric of the code and no other, and dashboards and rules
-//! name only what is in the list. Whether Prometheus understands the rules is asked of `promtool` where it is installed.
+//! name only what is in the list. So is what is written about alerts: each has its page, and each page an alert. Whether Prometheus understands the rules is asked of `promtool` where it is installed.
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{
@@ -164,6 +164,62 @@ fn every_metric_that_a_rule_or_a_dashboard_names_exists_and_every_alert_says_wha
     }
     for class in ["severity: P1", "severity: P2", "severity: P3"] {
         ensure!(count(class) > 2, "few alerts of {class}");
+    }
+    Ok(())
+}
+
+/// The names behind some words, one a line.
+fn names_behind<'a>(text: &'a str, words: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = text.lines().filter_map(move |line| {
+        let (before, name) = line.split_once(words)?;
+        before.trim().is_empty().then_some(name.trim())
+    });
+    lines.filter(|name| !name.is_empty())
+}
+
+#[test]
+fn every_alert_says_when_it_fires_and_why_then_and_what_to_do_and_every_page_is_of_one()
+-> Result<()> {
+    let rules = fs::read_to_string(root().join("infra/observability/rules.yaml"))?;
+    let guide = fs::read_to_string(root().join("docs/alerts.md"))?;
+    let alerts: Vec<_> = names_behind(&rules, "- alert: ").collect();
+    let pages: Vec<_> = names_behind(&guide, "### ").collect();
+    ensure!(alerts == pages, "alerts {alerts:?}, pages {pages:?}");
+    for (alert, page) in alerts.iter().zip(guide.split("\n### ").skip(1)) {
+        for part in ["\n- When: ", "\n- Why so: ", "\n- Do: "] {
+            ensure!(page.contains(part), "docs/alerts.md, {alert}: no {part:?}");
+        }
+    }
+    let runbooks: Vec<_> = names_behind(&rules, "runbook: docs/alerts.md#").collect();
+    let expected: Vec<_> = alerts.iter().map(|it| it.to_ascii_lowercase()).collect();
+    ensure!(runbooks == expected, "{runbooks:?}, not {expected:?}");
+    Ok(())
+}
+
+/// The recorded series that a text names.
+fn recorded(text: &str) -> BTreeSet<&str> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let words = text.split(move |c: char| !word(c));
+    words.filter(|it| it.starts_with("medmesh:slo_")).collect()
+}
+
+#[test]
+fn every_service_level_is_recorded_and_written_down_and_no_other_is_named() -> Result<()> {
+    let rules = fs::read_to_string(root().join("infra/observability/rules.yaml"))?;
+    let made: BTreeSet<_> = names_behind(&rules, "- record: ").collect();
+    ensure!(made.len() >= 4, "{made:?}");
+    let list = fs::read_to_string(root().join("docs/metrics.md"))?;
+    ensure!(recorded(&list) == made, "docs/metrics.md names others");
+    let mut files = vec![root().join("infra/observability/rules.yaml")];
+    below(
+        &root().join("infra/observability/dashboards"),
+        ".json",
+        &mut files,
+    )?;
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        let unknown: Vec<_> = recorded(&text).difference(&made).copied().collect();
+        ensure!(unknown.is_empty(), "{}: {unknown:?}", file.display());
     }
     Ok(())
 }

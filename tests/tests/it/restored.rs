@@ -1,7 +1,7 @@
 //! A region, and then a facility, backed up while they run, run on and put back to the backup: new data flows, what either end
 //! still has is there, what may be missing is said, and the audit logs tell of it.
 use anyhow::{Context, Result, ensure};
-use medmesh_tests::{binary, mesh::Mesh, wait};
+use medmesh_tests::{binary, mesh::Mesh, steps, wait};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -113,7 +113,9 @@ async fn put_back(mesh: Mesh, node: &str, backups: &Path) -> Result<Mesh> {
     let [backup, config, secret] = paths.each_ref().map(String::as_str);
     let take = ["backup", "--config", config, "--to", backup];
     let secretly = ["--passphrase-file", secret, "--json"];
+    let begun = Instant::now();
     mesh.medmesh(&[&take[..], &secretly].concat())?;
+    steps::took(&format!("{node}: a backup beside it"), begun.elapsed());
     let twice = mesh.medmesh(&[&take[..], &secretly].concat());
     ensure!(twice.is_err(), "nothing is written over");
     let before = everything_is_there(&mesh).await?;
@@ -123,12 +125,14 @@ async fn put_back(mesh: Mesh, node: &str, backups: &Path) -> Result<Mesh> {
     ensure!(running.is_err(), "nothing is put over what is there");
     let data = mesh.folder(node).join("data");
     mesh.stop().await?;
+    let lost = Instant::now();
     fs::remove_dir_all(&data)?;
     let put = Command::new(binary::medmesh())
         .args(restore)
         .args(secretly)
         .output()?;
     ensure!(put.status.success(), "{put:?}");
+    steps::took(&format!("{node}: its data put back"), lost.elapsed());
     if node == REGION {
         let word = fs::read_to_string(data.join("numbering"));
         ensure!(
@@ -138,6 +142,8 @@ async fn put_back(mesh: Mesh, node: &str, backups: &Path) -> Result<Mesh> {
     }
     let mesh = Mesh::up(&dir, &ARGS).await?;
     flows(&mesh, node).await?;
+    let step = format!("{node}: from the loss of its data to the first new reading served");
+    steps::took(&step, lost.elapsed());
     let rows = mesh.listed(node, ["audit", "list"])?;
     let says = |row: &&Value| row["reason"] == "restored-from-backup";
     ensure!(
@@ -158,8 +164,8 @@ async fn flows(mesh: &Mesh, node: &str) -> Result<()> {
         (!served.is_subset(&known)).then_some(())
     };
     wait::until("what is new is served", PATIENCE, new).await?;
-    let took = ready.elapsed();
-    println!("{node} put back: from ready to the first new reading {took:.2?}");
+    let step = format!("{node}: from ready again to the first new reading served");
+    steps::took(&step, ready.elapsed());
     Ok(())
 }
 

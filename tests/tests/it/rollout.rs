@@ -9,7 +9,7 @@ use medmesh_tests::{
     binary,
     checker::{self, Crosswalk, Rows},
     region_file::RegionFile,
-    wait,
+    steps, wait,
 };
 use serde_json::Value;
 use std::{
@@ -34,7 +34,8 @@ const PORTS: (u16, u16) = (21_000, 24_520);
 #[cfg_attr(not(has_terraform), ignore = "terraform is not installed")]
 fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> Result<()> {
     let mesh = Applied::new()?;
-    mesh.rollout(&["--only", "eu"], &binary::medmesh())?;
+    let program = binary::medmesh();
+    mesh.timed("one jurisdiction comes up", &["--only", "eu"], &program)?;
     let first = mesh.pids()?;
     ensure!(first.contains_key("edge-charite-berlin"), "{first:?}");
     ensure!(
@@ -43,7 +44,7 @@ fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> R
     );
 
     // It grows to all three jurisdictions, and what runs goes on.
-    mesh.rollout(&[], &binary::medmesh())?;
+    mesh.timed("it grows to three", &[], &program)?;
     let grown = mesh.pids()?;
     for place in ["regional-us-east-1", "edge-umc-tokyo"] {
         ensure!(grown.contains_key(place), "{place} is not there: {grown:?}");
@@ -54,7 +55,7 @@ fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> R
 
     // A node that was killed is found, and it alone is started again.
     signal("KILL", grown["regional-eu-west-1"])?;
-    mesh.rollout(&[], &binary::medmesh())?;
+    mesh.timed("a dead region is found and runs again", &[], &program)?;
     let healed = mesh.pids()?;
     let restarted: Vec<&String> = healed
         .iter()
@@ -81,11 +82,11 @@ fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> R
 
     // A new one comes to every process, and no client of a region sees it.
     let new = mesh.dir.path().join("new");
-    let mut bytes = fs::read(binary::medmesh())?;
+    let mut bytes = fs::read(&program)?;
     bytes.extend(b"a version of its own");
     fs::write(&new, bytes)?;
     let load = Load::start(&mesh.folder(), "eu-central-1")?;
-    let rolled = mesh.rollout(&[], &new);
+    let rolled = mesh.timed("a new version comes to every place", &[], &new);
     load.end()?;
     rolled?;
     let (renewed, programs) = (mesh.pids()?, mesh.programs()?);
@@ -103,7 +104,7 @@ fn a_mesh_by_terraform_grows_heals_takes_a_new_version_and_leaves_nothing() -> R
     }
     mesh.nothing_is_lost("charite-berlin", "eu-central-1")?;
 
-    mesh.rollout(&["--destroy"], &new)?;
+    mesh.timed("it is destroyed", &["--destroy"], &new)?;
     mesh.nothing_is_left()
 }
 
@@ -196,15 +197,19 @@ impl Applied {
     }
 
     fn rollout(&self, arguments: &[&str], binary: &Path) -> Result<()> {
-        let (log, begun) = (
-            fs::File::create(self.dir.path().join("log"))?,
-            Instant::now(),
-        );
+        let log = fs::File::create(self.dir.path().join("log"))?;
         let mut command = self.command(arguments, binary);
         let status = command.stdout(log.try_clone()?).stderr(log).status()?;
         let said = fs::read_to_string(self.dir.path().join("log"))?;
         ensure!(status.success(), "rollout {arguments:?}: {said}");
-        println!("rollout {arguments:?}: {:.2?}", begun.elapsed());
+        Ok(())
+    }
+
+    /// The same, whose time is said.
+    fn timed(&self, step: &str, arguments: &[&str], binary: &Path) -> Result<()> {
+        let begun = Instant::now();
+        self.rollout(arguments, binary)?;
+        steps::took(&format!("Terraform: {step}"), begun.elapsed());
         Ok(())
     }
 

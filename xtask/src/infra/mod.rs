@@ -1,16 +1,19 @@
 //! What is checked of `infra/terraform`: its format, every module and root by `validate`, their own tests, that each
-//! guard of residency is one that a test misses when it is taken out, and what the plans of regions would make. Nothing
-//! is applied to a cloud. And of `infra/observability`: the rules for Prometheus; of `infra/packaging`: a package; of
-//! `infra/systemd`: what the unit leaves open.
+//! guard of residency is one that a test misses when it is taken out, what the plans of regions would make, that a malformed
+//! file of the mesh is refused by name, and that variables of one name agree. Nothing is applied to a cloud. And of
+//! `infra/observability`: the rules for Prometheus; of `infra/packaging`: a package; of `infra/systemd`: what the unit leaves
+//! open.
 //!
 //! Everything happens in a copy below the build folder, so that the clone stays clean.
 pub mod checkov;
 mod guards;
+mod malformed;
 mod observability;
 mod plans;
 mod policy;
 pub mod rollout;
 mod terraform;
+mod variables;
 
 use crate::{package, place::Places, run::Counts};
 use anyhow::{Context, Result};
@@ -29,6 +32,9 @@ const NOT_COPIED: [&str; 4] = [".terraform", ".mesh", ".programs", "terraform.tf
 pub fn check(places: &Places) -> Result<(bool, Counts)> {
     let mut tally = Tally::default();
     observability::check(places, &mut tally)?;
+    let differences = variables::differences(&places.root.join(SOURCE))?;
+    let text = differences.join("\n");
+    tally.say("variables of one name", differences.is_empty(), &text);
     for (what, found) in package::check(places) {
         match found {
             Some(Ok(())) => tally.say(what, true, ""),
@@ -80,6 +86,7 @@ pub fn check(places: &Places) -> Result<(bool, Counts)> {
         }
     }
     guards::check(&terraform, &copy, &mut tally)?;
+    malformed::check(&terraform, &copy, &mut tally)?;
     plans::check(&terraform, &copy, &mut tally)?;
     Ok((tally.counts.failed == 0, tally.counts))
 }

@@ -70,6 +70,8 @@ const LAYERS: [Layer; 6] = [
 ];
 /// The law of the layers' regions.
 const LAW: &str = "eu";
+/// What a plan without an account says when it is applied all the same.
+const PLANS_ALONE: &str = "without_account is for plans alone";
 /// The state of a plan without an account is nowhere.
 const NOWHERE: &str = "terraform {\n  backend \"local\" {}\n}\n";
 
@@ -88,7 +90,7 @@ struct Spoil {
 }
 
 /// The policy has to refuse each of them in the plan of a region.
-const SPOILT: [Spoil; 14] = [
+const SPOILT: [Spoil; 16] = [
     Spoil {
         kind: "aws_rds_cluster",
         key: "master_user_secret_kms_key_id",
@@ -179,6 +181,20 @@ const SPOILT: [Spoil; 14] = [
         value: r#"[{"lifecycle":[{"delete_after":35}],"copy_action":[{"destination_vault_arn":"arn:aws:backup:ca-central-1:444444444444:backup-vault:medmesh"}]}]"#,
         what: "a backup elsewhere",
         found: "where another law applies",
+    },
+    Spoil {
+        kind: "aws_msk_configuration",
+        key: "server_properties",
+        value: r#""auto.create.topics.enable=true\nlog.retention.hours=168""#,
+        what: "a Kafka that makes topics by itself",
+        found: "makes topics by itself",
+    },
+    Spoil {
+        kind: "aws_msk_configuration",
+        key: "server_properties",
+        value: r#""log.retention.hours=-1""#,
+        what: "a Kafka that forgets nothing",
+        found: "keeps messages without end",
     },
     Spoil {
         kind: "aws_vpc_endpoint",
@@ -279,7 +295,7 @@ pub fn has(root: &str) -> bool {
     layer == "region" || LAYERS.iter().any(|one| one.name == layer)
 }
 
-/// Plans each region and each layer, and checks what it would make.
+/// Plans each region and each layer, and checks what it would make, and that none of these plans can be applied.
 pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()> {
     let stack = ready(terraform, copy, "region")?;
     for (region, jurisdiction) in PLANNED {
@@ -294,6 +310,7 @@ pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()
             tally,
         )?;
     }
+    makes_nothing(terraform, &stack, "region", tally)?;
     for layer in &LAYERS {
         let stack = ready(terraform, copy, layer.name)?;
         let of_layer = SPOILT_LAYERS.iter().filter(|(name, _)| *name == layer.name);
@@ -306,8 +323,40 @@ pub fn check(terraform: &Terraform, copy: &Path, tally: &mut Tally) -> Result<()
             &spoilt,
             tally,
         )?;
+        makes_nothing(terraform, &stack, layer.name, tally)?;
     }
     Ok(())
+}
+
+/// A plan without an account does not look whose account it is: applying it is refused by name, and makes nothing.
+fn makes_nothing(
+    terraform: &Terraform,
+    stack: &Path,
+    layer: &str,
+    tally: &mut Tally,
+) -> Result<()> {
+    let apply = ["apply", "-input=false", "-no-color", "-lock=false", "plan"];
+    let mut command = terraform.command(stack, &apply);
+    // Were it not refused, the provider would ask the cloud, with a key that opens nothing: once.
+    let said = command.env("AWS_MAX_ATTEMPTS", "1").output();
+    let said = said.context("start terraform")?;
+    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    let made = made(stack)?;
+    let refused = !said.status.success() && text.contains(PLANS_ALONE) && made == 0;
+    let what = format!("the plan of the layer {layer} without an account cannot be applied");
+    tally.say(&what, refused, &format!("{made} resources made\n{text}"));
+    Ok(())
+}
+
+/// How many resources a stack's own state has.
+fn made(stack: &Path) -> Result<usize> {
+    let file = stack.join("terraform.tfstate");
+    if !file.exists() {
+        return Ok(0);
+    }
+    let state: Value = serde_json::from_slice(&fs::read(&file)?).context("the state as JSON")?;
+    let resources = state["resources"].as_array();
+    Ok(resources.map_or(0, Vec::len))
 }
 
 /// A stack whose state is nowhere.

@@ -100,7 +100,7 @@ pub fn rollout(args: &RolloutArgs) -> Result<bool> {
         Some(running) if running != program => mesh.region_by_region(&running, &program)?,
         _ => mesh.apply(&program, &Map::new())?,
     }
-    mesh.say()?;
+    mesh.say(&program)?;
     Ok(true)
 }
 
@@ -296,8 +296,8 @@ impl Mesh {
         step(&mut self.terraform.command(&self.root, &arguments))
     }
 
-    /// Where to look.
-    fn say(&self) -> Result<()> {
+    /// Where to look, and with which program.
+    fn say(&self, program: &Path) -> Result<()> {
         let said = self.terraform.run(&self.root, &["output", "-json"])?;
         ensure!(said.ok, "{}", said.text);
         let outputs: Value = serde_json::from_str(&said.text).context("outputs")?;
@@ -312,7 +312,8 @@ impl Mesh {
             outputs["catalog"]["value"].as_str().unwrap_or_default()
         );
         println!("  everything else: {mesh}/mesh.json; logs: {mesh}/*/*/node.log");
-        println!("  a token:         medmesh token --dir {mesh} --region REGION");
+        let program = program.display();
+        println!("  a token:         {program} token --dir {mesh} --region REGION");
         Ok(())
     }
 }

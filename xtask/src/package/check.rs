@@ -1,7 +1,7 @@
 //! What is checked of the package and its unit: two packages of one binary are the same bytes, what is unpacked into an
-//! empty root is what it says, nothing in it is open to other users, and the unit leaves a node as little as
-//! docs/operations.md says. The binary in it is a stand-in: that one is built and tried elsewhere.
-use super::{FILES, container::container, pack};
+//! empty root is what it says, nothing in it is open to other users, its scripts do no harm, and the unit leaves a node as little
+//! as docs/operations.md says. The binary in it is a stand-in: that one is built and tried elsewhere.
+use super::{FILES, container::container, pack, scripts::scripts};
 use crate::{
     place::Places,
     run::{on_path, silent},
@@ -28,6 +28,7 @@ pub fn check(places: &Places) -> Vec<(&'static str, Option<Result<()>>)> {
     let contained = Some(container(places));
     vec![
         ("package", packed),
+        ("package scripts", Some(scripts(places))),
         ("unit", scored),
         ("container", contained),
     ]
@@ -71,8 +72,17 @@ fn installed(package: &Path, root: &Path, binary: &Path) -> Result<()> {
         let found = found.permissions().mode() & 0o7777;
         ensure!(found == mode, "{file} has the mode {found:o}, not {mode:o}");
     }
+    ensure!(
+        unit.contains("\nStartLimitIntervalSec=0\n"),
+        "systemd gives up a node that fails at once for some seconds"
+    );
     let sbom = fs::read_to_string(root.join("usr/share/doc/medmesh/sbom.cdx.json"))?;
-    serde_json::from_str::<serde_json::Value>(&sbom).context("the bill of materials")?;
+    let bill: serde_json::Value = serde_json::from_str(&sbom).context("the bill of materials")?;
+    let parts = bill["components"].as_array().map_or(0, Vec::len);
+    ensure!(
+        bill["bomFormat"] == "CycloneDX" && parts > 0,
+        "the bill of materials names {parts} components"
+    );
     Ok(())
 }
 

@@ -61,8 +61,25 @@ variable "facilities" {
     condition     = alltrue([for facility in values(var.facilities) : facility.jurisdiction == var.jurisdiction])
     error_message = "RESIDENCY: ${join("; ", [for name, facility in var.facilities : "facility ${name} (${facility.jurisdiction}) may not store data in ${var.region} (${var.jurisdiction})" if facility.jurisdiction != var.jurisdiction])}."
   }
+  # guard: facility-gateway
   validation {
-    condition     = alltrue([for facility in values(var.facilities) : can(regex("^([0-9]{1,3}\\.){3}[0-9]{1,3}$", facility.gateway)) && try(tonumber(split("/", facility.cidr)[1]) >= 8 && cidrsubnet(facility.cidr, 0, 0) == facility.cidr, false)])
-    error_message = "gateway is an IPv4 address and cidr a network such as 10.200.1.0/24."
+    condition     = alltrue([for facility in values(var.facilities) : can(regex("^([0-9]{1,3}\\.){3}[0-9]{1,3}$", facility.gateway)) && can(cidrhost("${facility.gateway}/32", 0))])
+    error_message = "gateway is an IPv4 address such as 192.0.2.1; not so of: ${join(", ", [for name, facility in var.facilities : "${name} (${facility.gateway})" if !(can(regex("^([0-9]{1,3}\\.){3}[0-9]{1,3}$", facility.gateway)) && can(cidrhost("${facility.gateway}/32", 0)))])}."
+  }
+  # guard: facility-line
+  validation {
+    condition     = alltrue([for facility in values(var.facilities) : try(tonumber(split("/", facility.cidr)[1]) >= 8 && cidrsubnet(facility.cidr, 0, 0) == facility.cidr, false)])
+    error_message = "cidr is a network such as 10.200.1.0/24, never the whole internet; not so of: ${join(", ", [for name, facility in var.facilities : "${name} (${facility.cidr})" if !try(tonumber(split("/", facility.cidr)[1]) >= 8 && cidrsubnet(facility.cidr, 0, 0) == facility.cidr, false)])}."
+  }
+  # guard: facility-lines-apart
+  validation {
+    condition = alltrue(flatten([for name, one in var.facilities : [for other, its in var.facilities :
+      name == other || !try(cidrhost("${split("/", one.cidr)[0]}/${min(split("/", one.cidr)[1], split("/", its.cidr)[1])}", 0) == cidrhost("${split("/", its.cidr)[0]}/${min(split("/", one.cidr)[1], split("/", its.cidr)[1])}", 0), false)
+    ]]))
+    error_message = "cidr: two facilities have one network, or one within the other, so that what is for one would come to the other: ${join(", ", [
+      for name, one in var.facilities : "${name} (${one.cidr})" if anytrue([for other, its in var.facilities :
+        name != other && try(cidrhost("${split("/", one.cidr)[0]}/${min(split("/", one.cidr)[1], split("/", its.cidr)[1])}", 0) == cidrhost("${split("/", its.cidr)[0]}/${min(split("/", one.cidr)[1], split("/", its.cidr)[1])}", 0), false)
+      ])
+    ])}."
   }
 }

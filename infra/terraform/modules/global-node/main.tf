@@ -58,6 +58,7 @@ module "machine" {
   disk_gb            = var.disk_gb
   key_arn            = module.place.key_arn
   backups            = module.place.backups
+  metrics            = module.place.metrics
   tags               = local.tags
 }
 

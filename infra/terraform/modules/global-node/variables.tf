@@ -74,7 +74,7 @@ variable "image_id" {
 }
 
 variable "instance_type" {
-  description = "Type of the machine."
+  description = "The type of the one machine of the global node."
   type        = string
   default     = "m7i.large"
   nullable    = false

@@ -23,7 +23,7 @@ variable "domain" {
   type        = string
   nullable    = false
   validation {
-    condition     = can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.domain))
+    condition     = can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.domain))
     error_message = "domain is a DNS name such as eu.mesh.example.org."
   }
 }

@@ -75,6 +75,7 @@ variable "image_id" {
   description = "The machine image: Debian 12 or newer with medmesh in /usr/local/bin and its systemd unit (infra/systemd), curl and the AWS command line."
   type        = string
   nullable    = false
+  # guard: image
   validation {
     condition     = can(regex("^ami-[0-9a-f]{8,17}$", var.image_id))
     error_message = "image_id is like ami-0123456789abcdef0."
@@ -91,6 +92,7 @@ variable "disk_gb" {
   description = "Size of the disk that outlives the machine, in gigabytes."
   type        = number
   nullable    = false
+  # guard: disk-size
   validation {
     condition     = var.disk_gb >= 20 && floor(var.disk_gb) == var.disk_gb
     error_message = "disk_gb is a whole number from 20 on."

@@ -18,6 +18,7 @@ variable "cidr" {
   description = "The network, a /16."
   type        = string
   nullable    = false
+  # guard: network-form
   validation {
     condition     = can(cidrsubnet(var.cidr, 4, 0)) && endswith(var.cidr, "/16")
     error_message = "cidr is a /16 network such as 10.20.0.0/16."
@@ -29,6 +30,7 @@ variable "zones" {
   type        = list(string)
   default     = ["a", "b", "c"]
   nullable    = false
+  # guard: zones-three
   validation {
     condition     = length(distinct(var.zones)) == 3 && length(var.zones) == 3 && alltrue([for zone in var.zones : can(regex("^[a-z]$", zone))])
     error_message = "zones names three different zones, each by its letter."
@@ -58,6 +60,7 @@ variable "budget_usd" {
   description = "What it may cost a month, in US dollars, before somebody is told."
   type        = number
   nullable    = false
+  # guard: budget
   validation {
     condition     = var.budget_usd > 0
     error_message = "budget_usd is more than 0."
@@ -68,6 +71,7 @@ variable "alarm_email" {
   description = "Who is told of alarms and of the budget."
   type        = string
   nullable    = false
+  # guard: alarm-address
   validation {
     condition     = can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", var.alarm_email))
     error_message = "alarm_email is an address of electronic mail."

@@ -1,4 +1,5 @@
-# The region's stream: Kafka over mTLS alone, a broker a zone, nothing public.
+# The region's stream: Kafka over mTLS alone, a broker a zone, nothing public. No topic comes to be by itself; one that somebody
+# makes has three copies, of which two have what is acknowledged, and keeps it for a week unless it says otherwise.
 resource "aws_msk_configuration" "this" {
   name           = "${local.name}-${var.region}"
   kafka_versions = ["3.8.x"]
@@ -7,6 +8,7 @@ resource "aws_msk_configuration" "this" {
     "default.replication.factor=3",
     "min.insync.replicas=2",
     "unclean.leader.election.enable=false",
+    "log.retention.hours=168",
     "allow.everyone.if.no.acl.found=false",
   ])
 }

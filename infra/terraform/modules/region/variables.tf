@@ -95,6 +95,7 @@ variable "uplink_url" {
   description = "https://host:port of the global node."
   type        = string
   nullable    = false
+  # guard: uplink-url
   validation {
     condition     = can(regex("^https://[a-z0-9.-]+:[0-9]{1,5}$", var.uplink_url)) && try(tonumber(regex("[0-9]+$", var.uplink_url)) < 65536, false)
     error_message = "uplink_url is https://host:port, and not ${var.uplink_url}."
@@ -138,6 +139,7 @@ variable "sizes" {
   })
   default  = {}
   nullable = false
+  # guard: kafka-disk
   validation {
     condition     = var.sizes.kafka_disk >= 10
     error_message = "kafka_disk is at least 10 gigabytes."

@@ -82,12 +82,23 @@ variable "facility_cidrs" {
   # guard: facility-network
   validation {
     condition     = alltrue([for cidr in values(var.facility_cidrs) : try(tonumber(split("/", cidr)[1]) >= 8 && cidrsubnet(cidr, 0, 0) == cidr, false)])
-    error_message = "A facility's network is one such as 10.200.1.0/24, never the whole internet; not so of: ${join(", ", [for name, cidr in var.facility_cidrs : name if !try(tonumber(split("/", cidr)[1]) >= 8 && cidrsubnet(cidr, 0, 0) == cidr, false)])}."
+    error_message = "facility_cidrs: a facility's network is one such as 10.200.1.0/24, never the whole internet; not so of: ${join(", ", [for name, cidr in var.facility_cidrs : name if !try(tonumber(split("/", cidr)[1]) >= 8 && cidrsubnet(cidr, 0, 0) == cidr, false)])}."
+  }
+  # guard: facilities-apart
+  validation {
+    condition = alltrue(flatten([for name, cidr in var.facility_cidrs : [for other, its in var.facility_cidrs :
+      name == other || !try(cidrhost("${split("/", cidr)[0]}/${min(split("/", cidr)[1], split("/", its)[1])}", 0) == cidrhost("${split("/", its)[0]}/${min(split("/", cidr)[1], split("/", its)[1])}", 0), false)
+    ]]))
+    error_message = "facility_cidrs: two facilities have one network, or one within the other, so that what is for one would come to the other: ${join(", ", [
+      for name, cidr in var.facility_cidrs : "${name} (${cidr})" if anytrue([for other, its in var.facility_cidrs :
+        name != other && try(cidrhost("${split("/", cidr)[0]}/${min(split("/", cidr)[1], split("/", its)[1])}", 0) == cidrhost("${split("/", its)[0]}/${min(split("/", cidr)[1], split("/", its)[1])}", 0), false)
+      ])
+    ])}."
   }
   # guard: facility-network-apart
   validation {
     condition = !anytrue(flatten([for cidr in values(var.facility_cidrs) : [for own in [var.cidr, var.pair_cidr] : try(cidrhost("${split("/", cidr)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0) == cidrhost("${split("/", own)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0), false)]]))
-    error_message = "A facility's network is none of the region's own (${var.cidr}) or of its pair's (${var.pair_cidr}): what is let in from there would be anybody; so of: ${join(", ", [
+    error_message = "facility_cidrs: a facility's network is none of the region's own (${var.cidr}) or of its pair's (${var.pair_cidr}): what is let in from there would be anybody; so of: ${join(", ", [
       for name, cidr in var.facility_cidrs : name if anytrue([for own in [var.cidr, var.pair_cidr] : try(cidrhost("${split("/", cidr)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0) == cidrhost("${split("/", own)[0]}/${min(split("/", cidr)[1], split("/", own)[1])}", 0), false)])
     ])}."
   }
@@ -112,7 +123,7 @@ variable "retention_days" {
   # guard: retention
   validation {
     condition     = var.retention_days >= 35 && floor(var.retention_days) == var.retention_days
-    error_message = "Backups are kept for at least 35 days."
+    error_message = "retention_days: backups are kept for a whole number of days, at least 35, and not ${var.retention_days}."
   }
 }
 

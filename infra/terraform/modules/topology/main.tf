@@ -48,6 +48,31 @@ locals {
     ]]),
   )
 
+  # Terraform says of a value of another type that a number is required, and not where.
+  types = merge(
+    { for key in ["account_id", "backup", "cidr", "domain", "jurisdiction", "key_arn", "pair", "region"] : key => "a text" },
+    { for key in ["beds", "port_base"] : key => "a number" },
+    { canary = "true or false" },
+  )
+  fields = concat(
+    [for key, value in try({ for key, value in local.written.global : key => value }, {}) : { at = "global.${key}", key = key, value = value }],
+    flatten([for section in ["jurisdictions", "regions", "facilities"] : [
+      for name in try(keys(local.written[section]), []) : [
+        for key in try(keys(local.written[section][name]), []) : { at = "${section}.${name}.${key}", key = key, value = local.written[section][name][key] }
+      ]
+    ]]),
+  )
+  mistyped = concat(
+    [for section in ["jurisdictions", "global", "regions", "facilities"] : "${section} is no object" if !can(keys(try(local.written[section], {})))],
+    flatten([for section in ["jurisdictions", "regions", "facilities"] : [
+      for name in try(keys(local.written[section]), []) : "${section}.${name} is no object" if !can(keys(local.written[section][name]))
+    ]]),
+    [for field in local.fields : "${field.at} is not ${local.types[field.key]}" if !lookup({
+      "a text"   = can(tostring(field.value))
+      "a number" = can(tonumber(field.value))
+    }, lookup(local.types, field.key, "none"), can(tobool(field.value)) || !contains(keys(local.types), field.key))],
+  )
+
   listeners = concat(
     [for offset in range(2) : { port = var.global.port_base + offset, owner = "global" }],
     flatten([for name, region in var.regions : [

@@ -1,3 +1,15 @@
+# Of nothing but the file: what is of another type than a variable takes is known to no other output.
+output "file" {
+  description = "The file that the values are of."
+  value       = var.file
+
+  # guard: mistyped
+  precondition {
+    condition     = length(local.mistyped) == 0
+    error_message = "Values of another type: ${join(", ", local.mistyped)}."
+  }
+}
+
 output "regions" {
   description = "The regions that are there, with where their backups go and whose account holds them."
   value = {
@@ -49,12 +61,12 @@ output "places" {
   # guard: port-shared
   precondition {
     condition     = length(local.shared_ports) == 0
-    error_message = "Two listeners on one port: ${join("; ", [for port, owners in local.shared_ports : "${port} of ${join(" and ", owners)}"])}."
+    error_message = "port_base: two listeners on one port: ${join("; ", [for port, owners in local.shared_ports : "${port} of ${join(" and ", owners)}"])}."
   }
   # guard: port-range
   precondition {
     condition     = length(local.misplaced_ports) == 0
-    error_message = "Ports are from 1024 to 32767, below those of outgoing connections; not so of: ${join(", ", local.misplaced_ports)}."
+    error_message = "port_base: ports are whole numbers from 1024 to 32767, below those of outgoing connections; not so of: ${join(", ", local.misplaced_ports)}."
   }
 }
 

@@ -12,12 +12,12 @@ variable "jurisdictions" {
   # guard: known-jurisdiction
   validation {
     condition     = length(setsubtract(keys(var.jurisdictions), keys(local.lawful))) == 0
-    error_message = "The mesh knows the jurisdictions ${join(", ", keys(local.lawful))}; unknown: ${join(", ", setsubtract(keys(var.jurisdictions), keys(local.lawful)))}."
+    error_message = "The mesh knows the jurisdictions ${join(", ", keys(local.lawful))}; unknown: ${join(", ", [for name in setsubtract(keys(var.jurisdictions), keys(local.lawful)) : jsonencode(name)])}."
   }
   # guard: account-apart
   validation {
     condition     = length(distinct(values(var.jurisdictions)[*].account_id)) == length(var.jurisdictions)
-    error_message = "RESIDENCY: two jurisdictions share an account (account_id), so that one administrator could move data between them."
+    error_message = "RESIDENCY: two jurisdictions share an account (account_id), so that one administrator could move data between them: ${join(", ", [for name, one in var.jurisdictions : name if length([for other in values(var.jurisdictions) : other if other.account_id == one.account_id]) > 1])}."
   }
   # guard: account-number
   validation {
@@ -86,7 +86,7 @@ variable "regions" {
   validation {
     condition = alltrue([for name, region in var.regions : contains(lookup(local.lawful, region.jurisdiction, []), name)])
     error_message = "RESIDENCY: ${join("; ", [
-      for name, region in var.regions : "${name} is declared ${region.jurisdiction}, but does not lie there"
+      for name, region in var.regions : "the region ${jsonencode(name)} is declared ${region.jurisdiction}, but does not lie there"
       if !contains(lookup(local.lawful, region.jurisdiction, []), name)
     ])}."
   }
@@ -190,7 +190,7 @@ variable "facilities" {
   # guard: facility-name
   validation {
     condition     = alltrue([for name in keys(var.facilities) : can(regex(local.name_pattern, name))])
-    error_message = "A facility's name has 1 to 32 characters of a-z, 0-9 and '-', and begins with a letter; not so of: ${join(", ", [for name in keys(var.facilities) : name if !can(regex(local.name_pattern, name))])}."
+    error_message = "A facility's name has 1 to 32 characters of a-z, 0-9 and '-', and begins with a letter; not so of: ${join(", ", [for name in keys(var.facilities) : jsonencode(name) if !can(regex(local.name_pattern, name))])}."
   }
   # guard: facility-region
   validation {

@@ -35,6 +35,11 @@ variable "without_account" {
   type        = bool
   default     = false
   nullable    = false
+  # The provider asks for this variable, so that nothing at all is made where it is refused.
+  validation {
+    condition     = !(var.without_account && terraform.applying)
+    error_message = "without_account is for plans alone: with it nobody looks whether this is the account of the layer. Apply without it."
+  }
 }
 
 variable "account_id" {

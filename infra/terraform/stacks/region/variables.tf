@@ -35,6 +35,11 @@ variable "without_account" {
   type        = bool
   default     = false
   nullable    = false
+  # The provider asks for this variable, so that nothing at all is made where it is refused.
+  validation {
+    condition     = !(var.without_account && terraform.applying)
+    error_message = "without_account is for plans alone: with it nobody looks whether this is the account of the layer. Apply without it."
+  }
 }
 
 variable "region" {
@@ -50,7 +55,7 @@ variable "facility_cidrs" {
 }
 
 variable "image_id" {
-  description = "The machine image, as in the module machine."
+  description = "As in the module machine, which validates it."
   type        = string
   nullable    = false
 }
@@ -107,14 +112,13 @@ variable "sizes" {
 }
 
 variable "budget_usd" {
-  description = "What the region may cost a month, in US dollars, before somebody is told."
+  description = "As in the module place, which validates it."
   type        = number
   nullable    = false
 }
 
 variable "alarm_email" {
-  description = "Who is told of alarms and of the budget."
+  description = "As in the module place, which validates it."
   type        = string
   nullable    = false
 }
-

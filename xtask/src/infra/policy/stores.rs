@@ -42,6 +42,7 @@ impl Resource<'_> {
                 )]
             }
             "aws_msk_cluster" => self.kafka(),
+            "aws_msk_configuration" => self.topics(),
             "aws_ebs_volume" => self.volume(),
             "aws_instance" => self.instance(),
             "aws_launch_template" => self.launch_template(),
@@ -95,6 +96,35 @@ impl Resource<'_> {
                 self.after["client_authentication"][0]["unauthenticated"] == false,
                 "takes anybody",
             ),
+        ]
+    }
+
+    /// What holds of every topic that does not say otherwise.
+    fn topics(&self) -> Vec<Rule> {
+        let properties = self.after["server_properties"].as_str().unwrap_or_default();
+        let says = |line: &str| properties.lines().any(|it| it.trim() == line);
+        let kept = properties
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("log.retention.hours="));
+        let ends = kept.is_some_and(|hours| hours.parse::<u32>().is_ok_and(|hours| hours > 0));
+        vec![
+            (
+                says("auto.create.topics.enable=false"),
+                "makes topics by itself",
+            ),
+            (
+                says("default.replication.factor=3") && says("min.insync.replicas=2"),
+                "acknowledges what fewer than two of three brokers have",
+            ),
+            (
+                says("unclean.leader.election.enable=false"),
+                "may go on without what was acknowledged",
+            ),
+            (
+                says("allow.everyone.if.no.acl.found=false"),
+                "lets everybody do what nobody was allowed",
+            ),
+            (ends, "keeps messages without end"),
         ]
     }
 

@@ -37,3 +37,36 @@ run "refuses_facility_of_the_jurisdiction" {
   }
   expect_failures = [var.facilities]
 }
+
+run "refuses_facility_gateway" {
+  command = plan
+  variables {
+    facilities = {
+      berlin  = { jurisdiction = "eu", gateway = "192.0.2.1", cidr = "10.200.1.0/24", host = "edge.berlin.example.org" }
+      potsdam = { jurisdiction = "eu", gateway = "192.0.2.256", cidr = "10.200.2.0/24", host = "edge.potsdam.example.org" }
+    }
+  }
+  expect_failures = [var.facilities]
+}
+
+run "refuses_facility_line" {
+  command = plan
+  variables {
+    facilities = {
+      berlin  = { jurisdiction = "eu", gateway = "192.0.2.1", cidr = "10.200.1.0/24", host = "edge.berlin.example.org" }
+      potsdam = { jurisdiction = "eu", gateway = "192.0.2.2", cidr = "10.200.2.1/24", host = "edge.potsdam.example.org" }
+    }
+  }
+  expect_failures = [var.facilities]
+}
+
+run "refuses_facility_lines_apart" {
+  command = plan
+  variables {
+    facilities = {
+      berlin  = { jurisdiction = "eu", gateway = "192.0.2.1", cidr = "10.200.1.0/24", host = "edge.berlin.example.org" }
+      potsdam = { jurisdiction = "eu", gateway = "192.0.2.2", cidr = "10.200.0.0/16", host = "edge.potsdam.example.org" }
+    }
+  }
+  expect_failures = [var.facilities]
+}

@@ -41,3 +41,19 @@ run "the_node_is_given_its_configuration" {
     error_message = "everything that it needs is on the disk that outlives the machine"
   }
 }
+
+run "what_the_node_says_of_itself_comes_to_the_rules_of_its_place" {
+  command = plan
+  override_resource {
+    target          = module.place.aws_prometheus_workspace.this
+    override_during = plan
+    values = {
+      arn                 = "arn:aws:aps:eu-west-1:444444444444:workspace/ws-0"
+      prometheus_endpoint = "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-0/"
+    }
+  }
+  assert {
+    condition     = module.machine.workspace == "arn:aws:aps:eu-west-1:444444444444:workspace/ws-0"
+    error_message = "the machine writes what the node says, and rules look at it"
+  }
+}

@@ -27,3 +27,19 @@ run "refuses_zone_here" {
   }
   expect_failures = [var.zone]
 }
+
+run "refuses_image" {
+  command = plan
+  variables {
+    image_id = "debian-12"
+  }
+  expect_failures = [var.image_id]
+}
+
+run "refuses_disk_size" {
+  command = plan
+  variables {
+    disk_gb = 0
+  }
+  expect_failures = [var.disk_gb]
+}

@@ -87,10 +87,34 @@ run "backups_are_kept_and_copied_where_they_are_to_go" {
   }
 }
 
-run "three_different_zones" {
+run "refuses_zones_three" {
   command = plan
   variables {
     zones = ["a", "a", "b"]
   }
   expect_failures = [var.zones]
+}
+
+run "refuses_network_form" {
+  command = plan
+  variables {
+    cidr = "10.20.0.0/24"
+  }
+  expect_failures = [var.cidr]
+}
+
+run "refuses_budget" {
+  command = plan
+  variables {
+    budget_usd = -1
+  }
+  expect_failures = [var.budget_usd]
+}
+
+run "refuses_alarm_address" {
+  command = plan
+  variables {
+    alarm_email = "the operator"
+  }
+  expect_failures = [var.alarm_email]
 }

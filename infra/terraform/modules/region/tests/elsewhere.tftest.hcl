@@ -1,4 +1,4 @@
-# A run `refuses_NAME` belongs to the guard NAME (with - for _) of a store.
+# A run `refuses_NAME` belongs to the guard NAME (with - for _) of a store, or of what a person says of the region.
 mock_provider "aws" {
   source = "./tests/mocks"
 }
@@ -42,4 +42,20 @@ run "refuses_kafka_made_elsewhere" {
     values          = { arn = "arn:aws:kafka:us-east-1:222222222222:cluster/medmesh/1" }
   }
   expect_failures = [aws_msk_cluster.this]
+}
+
+run "refuses_uplink_url" {
+  command = plan
+  variables {
+    uplink_url = "https://global.mesh.example.org:70000"
+  }
+  expect_failures = [var.uplink_url]
+}
+
+run "refuses_kafka_disk" {
+  command = plan
+  variables {
+    sizes = { kafka_disk = -1 }
+  }
+  expect_failures = [var.sizes]
 }

@@ -126,3 +126,14 @@ run "a_region_refers_to_nothing_elsewhere" {
   }
   expect_failures = [var.pair]
 }
+
+run "no_topic_of_kafka_comes_to_be_by_itself_and_one_that_is_made_has_three_copies" {
+  command = plan
+  assert {
+    condition = length(setsubtract([
+      "auto.create.topics.enable=false", "default.replication.factor=3", "min.insync.replicas=2",
+      "unclean.leader.election.enable=false", "allow.everyone.if.no.acl.found=false", "log.retention.hours=168",
+    ], split("\n", aws_msk_configuration.this.server_properties))) == 0
+    error_message = "what every topic has that does not say otherwise"
+  }
+}

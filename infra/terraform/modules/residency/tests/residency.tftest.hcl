@@ -126,3 +126,26 @@ run "everybody_is_no_facility" {
   }
   expect_failures = [var.facility_cidrs]
 }
+
+run "refuses_facilities_apart" {
+  command = plan
+  variables {
+    facility_cidrs = { berlin = "10.200.1.0/24", potsdam = "10.200.0.0/16" }
+  }
+  expect_failures = [var.facility_cidrs]
+}
+
+run "neighbours_are_apart" {
+  command = plan
+  variables {
+    facility_cidrs = { berlin = "10.200.1.0/24", potsdam = "10.200.2.0/24" }
+  }
+}
+
+run "a_retention_below_zero_is_none" {
+  command = plan
+  variables {
+    retention_days = -1
+  }
+  expect_failures = [var.retention_days]
+}

@@ -409,6 +409,14 @@ run "refuses_unknown_key" {
   expect_failures = [output.places]
 }
 
+run "refuses_mistyped" {
+  command = plan
+  variables {
+    file = "tests/mistyped.json"
+  }
+  expect_failures = [output.file]
+}
+
 run "takes_the_file_of_the_mesh" {
   command = plan
   variables {
