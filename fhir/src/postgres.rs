@@ -19,6 +19,7 @@ mod query;
 mod schema;
 mod servers;
 mod statistics;
+mod thread;
 mod write;
 mod writer;
 

@@ -6,17 +6,14 @@
 //! others wait for.
 use super::{
     events::{self, Cache},
-    failed, general, not_had,
+    failed, general, not_had, thread,
 };
 use crate::store::{Change, Kind, MAX_CHANGES, StoreError, Transacted, Transaction};
 use crate::subscription::SUBSCRIPTION;
 use deadpool_postgres::{Pool, PoolError};
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -63,15 +60,6 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (holds, alive) = watch::channel(());
-        let unstarted = |error: io::Error| StoreError {
-            kind: Kind::Unavailable,
-            op: "open",
-            source: Some(Box::new(error)),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(unstarted)?;
         let stood = Arc::<AtomicI64>::default();
         let working = Working {
             pool,
@@ -79,16 +67,11 @@ impl Writer {
             noted,
             stood: Arc::clone(&stood),
         };
-        std::thread::Builder::new()
-            .name(WRITER.into())
-            .spawn(move || {
-                // Dropped when the writer ends, also by a panic.
-                let _holds = holds;
-                if !storage::thread::is_to_end(WRITER) {
-                    runtime.block_on(working.run(queue));
-                }
-            })
-            .map_err(unstarted)?;
+        thread::start(WRITER, move || async move {
+            // Dropped when the writer ends, also by a panic.
+            let _holds = holds;
+            working.run(queue).await;
+        })?;
         Ok(Self { jobs, alive, stood })
     }
 
