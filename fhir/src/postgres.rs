@@ -3,6 +3,7 @@
 //! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. What clients write is
 //! done by one writer, many in one commit ([`writer`]); what is read by its id at once is one statement ([`looking`]). How the
 //! engine is reached, and what it must promise, is in [`connect`].
+mod again;
 mod audit;
 mod beside;
 mod connect;
@@ -33,12 +34,13 @@ use crate::store::{
     Transaction, check_changes, check_size,
 };
 use crate::subscription::{EventStore, MAX_PENDING_EVENTS};
+use again::{again, connected};
 use async_trait::async_trait;
 use connect::Idle;
 pub use connect::{UrlProblem, check_url, count_servers};
 pub use database::create_database;
 use deadpool_postgres::{Object, Pool};
-use errors::{broke, failed, not_had, settled};
+use errors::failed;
 pub use examine::{Examined, Replication, Report, examine};
 use looking::Looks;
 pub use pages::Pages;
@@ -215,28 +217,29 @@ impl PostgresStore {
         .await
     }
 
-    /// What only reads is asked once more where its connection broke: nothing was done, and another server may answer.
+    /// What only reads is asked again where the engine was away: nothing was done, and another server may answer.
     async fn read<T, F>(
         &self,
         op: &'static str,
-        ask: impl Fn(Object) -> F + Send + Sync,
+        ask: impl Fn(Arc<Object>) -> F + Send + Sync,
     ) -> Result<T, StoreError>
     where
         T: Send,
         F: Future<Output = Result<T, tokio_postgres::Error>> + Send,
     {
-        let read = match ask(self.client(op).await?).await {
-            Err(error) if broke(&error) => {
-                settled().await;
-                ask(self.client(op).await?).await
+        again(&self.pool, op, |client| {
+            let client = Arc::new(client);
+            let asked = ask(Arc::clone(&client));
+            async move {
+                let read = asked.await;
+                (Arc::into_inner(client), read)
             }
-            read => read,
-        };
-        read.map_err(|error| failed(op, &error))
+        })
+        .await
     }
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| not_had(op, &error))
+        connected(&self.pool, op).await
     }
 }
 
@@ -400,9 +403,10 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {
-        let client = self.client("marks").await?;
-        let read = marks::read(&client, reader).await;
-        read.map_err(|error| failed("marks", &error))
+        self.read("marks", |client| async move {
+            marks::read(&client, reader).await
+        })
+        .await
     }
 
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
@@ -412,9 +416,12 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn reach(&self, reader: &str, commit: i64) -> Result<Axis, StoreError> {
-        let mut client = self.client("reach").await?;
-        let reached = marks::reach(&mut client, reader, commit).await;
-        reached.map_err(|error| failed("reach", &error))
+        // What was reached is reached.
+        again(&self.pool, "reach", |mut client| async move {
+            let reached = marks::reach(&mut client, reader, commit).await;
+            (Some(client), reached)
+        })
+        .await
     }
 
     async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {

@@ -1,6 +1,8 @@
 //! Every engine against the one suite: `cargo test --workspace --test contract`.
 //!
 //! An engine that is not asked for is reported as ignored; one asked for and out of reach fails.
+#[path = "contract/away.rs"]
+mod away;
 #[path = "contract/linear.rs"]
 mod linear;
 #[path = "contract/pair.rs"]
@@ -167,6 +169,28 @@ fn cases_of_pairs() -> [(&'static str, Case); 18] {
     ]
 }
 
+/// Of a PostgreSQL that is away for a moment.
+fn cases_away() -> [(&'static str, Case); 2] {
+    [
+        (
+            "what_finds_its_server_away_for_a_moment_is_answered",
+            |url| {
+                Box::pin(away::what_finds_its_server_away_for_a_moment_is_answered(
+                    url,
+                ))
+            },
+        ),
+        (
+            "a_write_is_done_again_unless_its_commit_was_asked_for",
+            |url| {
+                Box::pin(away::a_write_is_done_again_unless_its_commit_was_asked_for(
+                    url,
+                ))
+            },
+        ),
+    ]
+}
+
 fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
     let trial = |(number, (name, case)): (usize, (&str, Case))| {
         let test = move || {
@@ -180,6 +204,7 @@ fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
     };
     cases_of_pairs()
         .into_iter()
+        .chain(cases_away())
         .enumerate()
         .map(trial)
         .collect()

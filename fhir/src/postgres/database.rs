@@ -1,7 +1,7 @@
 //! Databases of one server: each region has its own, so that several can share the server of a developer's machine.
 use super::{
     connect::{self, Idle},
-    failed, not_had,
+    connected, failed,
 };
 use crate::store::{Kind, StoreError};
 use tokio_postgres::{Config, error::SqlState};
@@ -25,8 +25,7 @@ pub async fn create_database(
     let own = with_database(url, name).ok_or_else(refused)?;
     let servers = connect::servers(url, authority_pem, Idle::Alone)?;
     let pool = connect::pool(&servers, 1)?;
-    let client = pool.get().await;
-    let client = client.map_err(|error| not_had("create database", &error))?;
+    let client = connected(&pool, "create database").await?;
     let exists = "SELECT 1 FROM pg_database WHERE datname = $1";
     let found = client.query_opt(exists, &[&name]).await;
     let found = found.map_err(|error| failed("create database", &error))?;

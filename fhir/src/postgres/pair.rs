@@ -5,9 +5,9 @@
 //! Whether a lease holds is judged by the clock of the database alone. Its number only grows: whoever puts pages says the
 //! number that it was given, and puts nothing once another node was given one (a fencing token).
 use super::{
-    MIGRATION_LOCK,
+    MIGRATION_LOCK, again,
     connect::{self, Idle},
-    failed, not_had,
+    connected, failed,
 };
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{Object, Pool};
@@ -16,9 +16,11 @@ use std::{io, pin::pin, time::Duration};
 use tokio::{sync::Mutex, time::timeout};
 use tokio_postgres::{IsolationLevel, types::ToSql};
 
+mod assertions;
 mod chunks;
 mod rows;
 
+pub use assertions::Noted;
 pub use chunks::KeptChunks;
 pub use rows::Waiting;
 
@@ -90,10 +92,6 @@ const PUT_SOME: &str = "INSERT INTO kept_page(file, page, number, bytes) SELECT 
      WHERE kept_page.bytes IS DISTINCT FROM excluded.bytes";
 /// A node that stops in the middle loses its turn before a lease lapses.
 const BOUND: &str = "SET LOCAL idle_in_transaction_session_timeout = '3s'";
-const USE: &str = "WITH gone AS (DELETE FROM used_assertion WHERE ends < $4::bigint AND (kid, jti) <> ($1::text, $2::text)) \
-     INSERT INTO used_assertion(kid, jti, ends) SELECT $1::text, $2::text, $3::bigint \
-     ON CONFLICT (kid, jti) DO UPDATE SET ends = excluded.ends WHERE used_assertion.ends < $4::bigint";
-
 /// The tables, for one node.
 pub struct Pair {
     pool: Pool,
@@ -114,17 +112,6 @@ pub struct Shape {
 
 /// Takes a page of a file of some shape, by its number.
 type See<'a> = &'a mut (dyn FnMut(Shape, u32, &[u8]) -> io::Result<()> + Send);
-
-/// What became of a used assertion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Noted {
-    /// It is used now.
-    First,
-    /// It was used before.
-    Again,
-    /// Its client uses too many.
-    TooMany,
-}
 
 impl Pair {
     /// Connects, and makes the tables if there are none.
@@ -163,7 +150,7 @@ impl Pair {
     }
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| not_had(op, &error))
+        connected(&self.pool, op).await
     }
 
     /// Runs a statement on the one connection that stays.
@@ -307,27 +294,30 @@ impl Pair {
         pages: &[(u32, Vec<u8>)],
         beside: Option<(u64, &[u8])>,
     ) -> Result<bool, StoreError> {
-        let op = "put pages";
-        let client = self.client(op).await?;
         let (numbers, bytes) = columns(pages);
         let (at, added) = beside.map_or((0, None), |(at, added)| (at, Some(added)));
         let at = i64::try_from(at).unwrap_or(i64::MAX);
-        let put = async {
-            let statement = client.prepare_cached(PUT).await?;
-            let params: [&(dyn ToSql + Sync); 8] = [
-                &lease,
-                &file,
-                &i64::from(shape.0),
-                &i64::from(shape.1),
-                &numbers,
-                &bytes,
-                &at,
-                &added,
-            ];
-            client.query_opt(&statement, &params).await
-        };
-        let row = put.await.map_err(|error| failed(op, &error))?;
-        Ok(row.is_some())
+        let params: [&(dyn ToSql + Sync); 8] = [
+            &lease,
+            &file,
+            &i64::from(shape.0),
+            &i64::from(shape.1),
+            &numbers,
+            &bytes,
+            &at,
+            &added,
+        ];
+        let params = &params;
+        // The same again puts the same.
+        let put = again(&self.pool, "put pages", |client| async move {
+            let put = async {
+                let statement = client.prepare_cached(PUT).await?;
+                client.query_opt(&statement, params).await
+            };
+            let put = put.await;
+            (Some(client), put)
+        });
+        Ok(put.await?.is_some())
     }
 
     /// Puts every page of a file, in one transaction, by the number of the lease. False when another node has it now:
@@ -435,32 +425,6 @@ impl Pair {
             .iter()
             .flat_map(|row| row.get::<_, Vec<u8>>(0))
             .collect())
-    }
-
-    /// Notes that an assertion was used, for all nodes of the region. It is remembered until `ends`; times in seconds
-    /// since 1970. A client has at most `most` of them at once.
-    ///
-    /// # Errors
-    /// By what the engine says: it may have been noted.
-    pub async fn note_assertion(
-        &self,
-        (kid, jti): (&str, &str),
-        (ends, now): (i64, i64),
-        most: i64,
-    ) -> Result<Noted, StoreError> {
-        let op = "note an assertion";
-        let client = self.client(op).await?;
-        let engine = |error: tokio_postgres::Error| failed(op, &error);
-        let many = "SELECT count(*) >= $3 FROM used_assertion WHERE kid = $1 AND ends >= $2";
-        let row = client.query_one(many, &[&kid, &now, &most]).await;
-        if row.map_err(engine)?.get(0) {
-            return Ok(Noted::TooMany);
-        }
-        let params: [&(dyn ToSql + Sync); 4] = [&kid, &jti, &ends, &now];
-        Ok(match client.execute(USE, &params).await.map_err(engine)? {
-            0 => Noted::Again,
-            _ => Noted::First,
-        })
     }
 }
 

@@ -30,15 +30,15 @@ fn page(number: u32, fill: u8) -> (u32, Vec<u8>) {
     (number, vec![fill; 4])
 }
 
-fn check(what: &str, holds: bool) -> Result<(), Failed> {
+pub fn check(what: &str, holds: bool) -> Result<(), Failed> {
     if holds { Ok(()) } else { Err(what.into()) }
 }
 
-async fn pair(url: &str) -> Result<Pair, Failed> {
+pub async fn pair(url: &str) -> Result<Pair, Failed> {
     Ok(Pair::open(url, None).await?)
 }
 
-async fn client(url: &str) -> Result<Client, Failed> {
+pub async fn client(url: &str) -> Result<Client, Failed> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
@@ -340,9 +340,11 @@ pub async fn rows_wait_in_their_order_until_they_are_forgotten(url: String) -> R
         put.put_rows(&[n], &[n, n], &[n, n, n]).await?;
     }
     check(
-        "the same twice",
+        "others by that id",
         a.put_rows(&[1], b"x", b"x").await.is_err(),
     )?;
+    // As when it was not answered: they are there once.
+    b.put_rows(&[2], &[2, 2], &[2, 2, 2]).await?;
     let ids = |found: &[Waiting]| found.iter().map(|one| one.id[0]).collect::<Vec<_>>();
     let first = b.waiting_rows(0, 3).await?;
     check("in their order", ids(&first) == [1, 2, 3])?;
@@ -398,25 +400,26 @@ pub async fn a_commit_in_a_pair_costs_so_much(url: String) -> Result<(), Failed>
     Ok(())
 }
 
+/// Creates a resource as a client does.
+pub async fn write(store: &PostgresStore, id: &str) -> Result<Transacted, Kind> {
+    let (kind, id) = (ResourceType::parse("Basic").unwrap(), id.parse().unwrap());
+    let text = r#"{"resourceType":"Basic","code":{"text":"x"}}"#;
+    let draft = Draft::parse(&Holding::Identified, kind, id, text, "").unwrap();
+    let expect = Expect::Absent;
+    let transaction = Transaction {
+        author: "writer".into(),
+        now: START,
+        changes: vec![Change::Put { draft, expect }],
+        guards: Vec::new(),
+    };
+    let done = store.transact(transaction).await;
+    done.map_err(|error| error.kind)
+}
+
 /// As after its server was put back. Once somebody has looked where it stands it takes what clients write again.
 pub async fn a_store_put_back_takes_nothing_of_clients(url: String) -> Result<(), Failed> {
     let store = PostgresStore::open(&url, None).await?;
-    let write = async |id: &str| -> Result<Transacted, Kind> {
-        let (kind, id) = (ResourceType::parse("Basic").unwrap(), id.parse().unwrap());
-        let text = r#"{"resourceType":"Basic","code":{"text":"x"}}"#;
-        let draft = Draft::parse(&Holding::Identified, kind, id, text, "").unwrap();
-        let expect = Expect::Absent;
-        let transaction = Transaction {
-            author: "writer".into(),
-            now: START,
-            changes: vec![Change::Put { draft, expect }],
-            guards: Vec::new(),
-        };
-        store
-            .transact(transaction)
-            .await
-            .map_err(|error| error.kind)
-    };
+    let write = async |id: &str| write(&store, id).await;
     let is_done = |done: Result<Transacted, Kind>| matches!(done, Ok(Transacted::Done(_)));
     check("nothing was looked at", is_done(write("a").await))?;
     let head = store.head().await?;
