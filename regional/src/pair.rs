@@ -41,16 +41,15 @@ use tokio_util::sync::CancellationToken;
 mod assertions;
 mod copied;
 mod handing;
+mod lease;
 mod relay;
 mod rows;
 mod standby;
 
 use assertions::shared;
+pub(crate) use lease::{Lease, give_back};
+use lease::{RENEWED, renew};
 
-/// How often a lease is renewed, and looked at by the node that waits for it.
-const RENEWED: Duration = Duration::from_secs(1);
-/// A node of two that cannot renew for so long ends, so that facilities and clients look for the other one.
-const GIVEN_UP: Duration = Duration::from_secs(10);
 /// How often a node that is to be alone looks whether a lease has lapsed.
 const LOOKED: Duration = Duration::from_millis(200);
 /// Looks in which a lease lapses that nobody renews: 6 s.
@@ -64,9 +63,6 @@ const IS_COPY: &str = "of-pair";
 /// What the ledger and the registry are called, here and in PostgreSQL.
 pub(crate) const LEDGER: &str = "ledger.db";
 pub(crate) const REGISTRY: &str = "region.db";
-
-/// A lease by its number.
-pub(crate) type Lease = (Arc<Pair>, i64);
 
 /// A socket that is listened on, and its address.
 pub(crate) type Bound = (TcpListener, SocketAddr);
@@ -167,65 +163,6 @@ impl Turn {
     pub(crate) fn lease(&self) -> Option<Lease> {
         let held = self.held.as_ref()?;
         Some((held.pair.clone(), held.number))
-    }
-}
-
-/// Gives the lease back, so that the other node need not wait until it lapses.
-pub(crate) async fn give_back(lease: Option<Lease>) {
-    let Some((pair, number)) = lease else {
-        return;
-    };
-    let given = tokio::time::timeout(RENEWED, pair.release(number)).await;
-    if !matches!(given, Ok(Ok(()))) {
-        tracing::warn!("the lease is not given back: it lapses");
-    }
-}
-
-async fn renew(
-    (pair, number): (&Pair, i64),
-    pages: Option<Arc<Pages>>,
-    stop: &CancellationToken,
-) -> Result<(), RegionalError> {
-    let (mut said, mut renewed) = (false, Instant::now());
-    let mut fenced = pages.as_ref().map(|pages| pages.fenced());
-    loop {
-        let told = async {
-            match fenced.as_mut() {
-                Some(fenced) => drop(fenced.changed().await),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(RENEWED) => {}
-            () = told => {}
-        }
-        let asked = Instant::now();
-        match pair.renew(number).await {
-            Ok(true) => {
-                (said, renewed) = (false, asked);
-                if let Some(pages) = &pages {
-                    pages.renewed(asked);
-                }
-            }
-            Ok(false) => {
-                let by = pair.holder().await.unwrap_or_default();
-                return Err(RegionalError::NotItsTurn(format!(
-                    "another node of this region ({by}) has taken its lease: this one may write nothing any more"
-                )));
-            }
-            Err(_) if pages.as_ref().is_some_and(|pages| pages.is_busy()) => renewed = asked,
-            Err(error) if pages.is_some() && renewed.elapsed() > GIVEN_UP => {
-                return Err(RegionalError::NotItsTurn(format!(
-                    "the lease of this region could not be renewed for {GIVEN_UP:?} ({error}): the other node may have it"
-                )));
-            }
-            Err(error) if !said => {
-                tracing::warn!(%error, "the lease cannot be renewed now");
-                said = true;
-            }
-            Err(_) => {}
-        }
     }
 }
 
