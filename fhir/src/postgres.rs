@@ -21,6 +21,7 @@ mod schema;
 mod servers;
 mod statistics;
 mod thread;
+mod timeline;
 mod write;
 mod writer;
 
@@ -49,6 +50,7 @@ pub use schema::SCHEMA_VERSION;
 use schema::{SCHEMA, STEPS};
 use statistics::Statistics;
 use std::sync::Arc;
+pub use timeline::{Newest, TIMELINE_FILE, Worked};
 use tokio::sync::watch;
 use tokio_postgres::Row;
 use types::Timestamp;
@@ -107,15 +109,30 @@ impl PostgresStore {
         authority_pem: Option<&[u8]>,
         most_pending: u64,
     ) -> Result<Self, StoreError> {
-        Self::open_by(url, authority_pem, (most_pending, Idle::Alone)).await
+        let way = (Idle::Alone, Newest::nowhere());
+        Self::open_by(url, authority_pem, most_pending, way).await
+    }
+
+    /// As [`PostgresStore::open`], for a node that keeps the newest timeline of its servers.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn open_remembering(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        newest: &Arc<Newest>,
+    ) -> Result<Self, StoreError> {
+        let way = (Idle::Alone, Arc::clone(newest));
+        Self::open_by(url, authority_pem, MAX_PENDING_EVENTS, way).await
     }
 
     async fn open_by(
         url: &str,
         authority_pem: Option<&[u8]>,
-        bounds: (u64, Idle),
+        most_pending: u64,
+        way: (Idle, Arc<Newest>),
     ) -> Result<Self, StoreError> {
-        let store = Self::connect(url, authority_pem, bounds)?;
+        let store = Self::connect(url, authority_pem, most_pending, way)?;
         store.migrate().await?;
         Ok(store)
     }
@@ -123,9 +140,10 @@ impl PostgresStore {
     fn connect(
         url: &str,
         authority_pem: Option<&[u8]>,
-        (most_pending, idle): (u64, Idle),
+        most_pending: u64,
+        way: (Idle, Arc<Newest>),
     ) -> Result<Self, StoreError> {
-        let servers = connect::servers(url, authority_pem, idle)?;
+        let servers = connect::servers(url, authority_pem, way)?;
         let pool = connect::pool(&servers, connect::CONNECTIONS)?;
         let watches = Arc::new(events::Cache::new(most_pending));
         let noted = watch::Sender::new(0);

@@ -19,7 +19,7 @@ use crate::{
 };
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use federation::{audit::witness::HEADS_FILE, ledger::Ledger};
-use fhir::postgres::{KeptChunks, LEASE, Pages, Pair};
+use fhir::postgres::{KeptChunks, LEASE, Newest, Pages, Pair};
 use fhir::store::StoreError;
 use node::{
     health::{Check, Health},
@@ -177,11 +177,23 @@ pub(crate) async fn turn(
     let Some((url, authority)) = engine::connection(&config.store)? else {
         return Ok(Some(Turn::default()));
     };
-    let pair = Arc::new(Pair::open(url.reveal(), authority.as_deref()).await?);
+    let newest = Newest::of(&config.data_dir)?;
+    let pair = Pair::open_remembering(url.reveal(), authority.as_deref(), &newest);
+    let pair = Arc::new(pair.await.map_err(why)?);
     let me = node_id(&config.data_dir).map_err(RegionalError::DataDir)?;
     match &config.pair {
         None => alone(pair, &me, stop).await,
         Some(own) => wait(config, own, (pair, &me), stop).await,
+    }
+}
+
+/// What a person has to do is in what caused it.
+fn why(error: StoreError) -> RegionalError {
+    match &error.source {
+        Some(source) if error.kind == fhir::store::Kind::Refused => {
+            RegionalError::NotItsTurn(format!("{error}: {source}"))
+        }
+        _ => error.into(),
     }
 }
 

@@ -2,6 +2,7 @@
 use super::{
     connect::{self, Idle},
     connected, failed,
+    timeline::Newest,
 };
 use crate::store::{Kind, StoreError};
 use tokio_postgres::{Config, error::SqlState};
@@ -23,7 +24,7 @@ pub async fn create_database(
         return Err(refused());
     }
     let own = with_database(url, name).ok_or_else(refused)?;
-    let servers = connect::servers(url, authority_pem, Idle::Alone)?;
+    let servers = connect::servers(url, authority_pem, (Idle::Alone, Newest::nowhere()))?;
     let pool = connect::pool(&servers, 1)?;
     let client = connected(&pool, "create database").await?;
     let exists = "SELECT 1 FROM pg_database WHERE datname = $1";

@@ -8,11 +8,13 @@ use super::{
     MIGRATION_LOCK, again,
     connect::{self, Idle},
     connected, failed,
+    servers::Servers,
+    timeline::{Newest, TIMELINE_FILE},
 };
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt as _;
-use std::{io, pin::pin, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::timeout};
 use tokio_postgres::{IsolationLevel, types::ToSql};
 
@@ -95,6 +97,7 @@ const BOUND: &str = "SET LOCAL idle_in_transaction_session_timeout = '3s'";
 /// The tables, for one node.
 pub struct Pair {
     pool: Pool,
+    newest: Arc<Newest>,
     /// The connection by whose life others see that the holder lives.
     held: Mutex<Option<Object>>,
 }
@@ -119,12 +122,28 @@ impl Pair {
     /// # Errors
     /// As [`super::PostgresStore::open`].
     pub async fn open(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
-        let servers = connect::servers(url, authority_pem, Idle::Alone)?;
+        Self::open_remembering(url, authority_pem, &Newest::nowhere()).await
+    }
+
+    /// The same for a node that keeps the newest timeline of its servers.
+    ///
+    /// # Errors
+    /// As [`super::PostgresStore::open`]; [`Kind::Refused`] where all that takes writes is older than what this node has
+    /// worked with.
+    pub async fn open_remembering(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        newest: &Arc<Newest>,
+    ) -> Result<Self, StoreError> {
+        let way = (Idle::Alone, Arc::clone(newest));
+        let servers = connect::servers(url, authority_pem, way)?;
         let pair = Self {
             pool: connect::pool(&servers, CONNECTIONS)?,
+            newest: Arc::clone(newest),
             held: Mutex::new(None),
         };
-        let mut client = pair.client("open the lease").await?;
+        let client = pair.client("open the lease").await;
+        let mut client = client.map_err(|error| older(&servers).unwrap_or(error))?;
         let made = async {
             let transaction = client.transaction().await?;
             let lock = "SELECT pg_advisory_xact_lock($1)";
@@ -147,6 +166,12 @@ impl Pair {
                 "open the lease: schema is newer",
             )),
         }
+    }
+
+    /// Where the newest timeline of its servers is kept.
+    #[must_use]
+    pub const fn newest(&self) -> &Arc<Newest> {
+        &self.newest
     }
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
@@ -426,6 +451,22 @@ impl Pair {
             .flat_map(|row| row.get::<_, Vec<u8>>(0))
             .collect())
     }
+}
+
+/// Why none of the servers is worked with, where one takes writes that was left behind.
+fn older(servers: &Servers) -> Option<StoreError> {
+    let (server, before) = servers.left_behind()?;
+    let says = format!(
+        "{server} takes writes, and this node has worked with timeline {} of it: another server was promoted since. Stop this \
+         one and make it a standby of that one; to go on with it and without what that one has, remove {TIMELINE_FILE} from \
+         the data directory",
+        before.timeline
+    );
+    Some(StoreError {
+        kind: Kind::Refused,
+        op: "open the lease: an old primary",
+        source: Some(says.into()),
+    })
 }
 
 const SHAPE: &str = "SELECT number, page_bytes, pages FROM kept_file WHERE name = $1";

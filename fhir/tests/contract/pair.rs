@@ -3,7 +3,7 @@ use libtest_mimic::Failed;
 use medmesh_fhir::{
     admit::Holding,
     contract::fixture::{self, START},
-    postgres::{KeptChunks, LEASE, Noted, Pages, Pair, PostgresStore, Waiting},
+    postgres::{KeptChunks, LEASE, Newest, Noted, Pages, Pair, PostgresStore, Waiting},
     rest::{Reader, Vantages},
     store::{Change, Draft, Expect, Kind, ResourceStore, ResourceType, Transacted, Transaction},
 };
@@ -288,7 +288,7 @@ pub async fn what_a_fenced_node_delivers_is_not_stored(url: String) -> Result<()
     let (a, b) = (pair(&url).await?, pair(&url).await?);
     let first = a.take("a", "a").await?.ok_or("refused")?;
     let of_a = PostgresStore::open(&url, None).await?.by_lease(first);
-    let of_b = PostgresStore::open_beside(&url, None).await?;
+    let of_b = PostgresStore::open_beside(&url, None, &Newest::nowhere()).await?;
     let applied = of_a.apply(vec![fixture::delivery(1, 0..3)], START).await?;
     check("stored", applied.iter().all(|one| one.written > 0))?;
     a.release(first).await?;
@@ -486,7 +486,7 @@ pub async fn who_makes_tables_has_time_between_two_statements(url: String) -> Re
     let own = before_the_servers(&url);
     let sql = client(&own).await?;
     sql.batch_execute(NOTES).await?;
-    let _store = PostgresStore::open_as_one_of_two(&own, None).await?;
+    let _store = PostgresStore::open_as_one_of_two(&own, None, &Newest::nowhere()).await?;
     let seen = sql.query("SELECT idle FROM seen", &[]).await?;
     let seen: Vec<String> = seen.iter().map(|row| row.get(0)).collect();
     check(&format!("{seen:?}"), seen == ["5s"])

@@ -324,7 +324,8 @@ impl Served {
             let opened = async {
                 let connection = engine::connection(&self.config.store)?;
                 let (url, authority) = connection.ok_or_else(none)?;
-                let opened = PostgresStore::open_beside(url.reveal(), authority.as_deref());
+                let (authority, newest) = (authority.as_deref(), self.pair.newest());
+                let opened = PostgresStore::open_beside(url.reveal(), authority, newest);
                 Ok::<_, RegionalError>(opened.await?)
             };
             match opened.await {
