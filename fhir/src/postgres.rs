@@ -45,7 +45,7 @@ use errors::failed;
 pub use examine::{Examined, Replication, Report, examine};
 use looking::Looks;
 pub use pages::Pages;
-pub use pair::{KeptChunks, LEASE, Noted, Pair, Shape, Waiting};
+pub use pair::{KeptChunks, LEASE, Noted, Pair, Seen, Shape, UNSEEN, Waiting};
 pub use schema::SCHEMA_VERSION;
 use schema::{SCHEMA, STEPS};
 use statistics::Statistics;

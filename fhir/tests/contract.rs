@@ -169,9 +169,15 @@ fn cases_of_pairs() -> [(&'static str, Case); 18] {
     ]
 }
 
-/// Of a PostgreSQL that is away for a moment.
-fn cases_away() -> [(&'static str, Case); 2] {
+/// Of a holder, or a PostgreSQL, that is away.
+fn cases_away() -> [(&'static str, Case); 3] {
     [
+        (
+            "a_holder_whose_connection_has_ended_is_followed_by_another_one",
+            |url| {
+                Box::pin(pair::a_holder_whose_connection_has_ended_is_followed_by_another_one(url))
+            },
+        ),
         (
             "what_finds_its_server_away_for_a_moment_is_answered",
             |url| {

@@ -47,13 +47,13 @@ mod rows;
 mod standby;
 
 use assertions::shared;
+use lease::{LOOKED, Looks, look, renew};
 pub(crate) use lease::{Lease, give_back};
-use lease::{RENEWED, renew};
 
-/// How often a node that is to be alone looks whether a lease has lapsed.
-const LOOKED: Duration = Duration::from_millis(200);
-/// Looks in which a lease lapses that nobody renews: 6 s.
+/// Looks in which a lease lapses that nobody renews: 3 s.
 const LOOKS: u128 = (LEASE.as_millis() + 1_000) / LOOKED.as_millis();
+/// How often a node that waits brings its copies up to date.
+const FOLLOWED: Duration = Duration::from_secs(1);
 /// The file that tells this data directory from every other one.
 const NODE_ID: &str = "node-id";
 /// Where copies are until their node writes.
@@ -203,8 +203,9 @@ async fn alone(
     me: &str,
     stop: &CancellationToken,
 ) -> Result<Option<Turn>, RegionalError> {
+    let mut looks = Looks::default();
     for _ in 0..LOOKS {
-        if let Some(number) = pair.take(me, "without [pair]").await? {
+        if let Some((number, _)) = look(&pair, (me, "without [pair]"), &mut looks).await? {
             if pair.founder().await?.is_some() {
                 pair.release(number).await?;
                 return Err(RegionalError::NotItsTurn(
@@ -314,9 +315,26 @@ async fn take_over(
     let standby = data_dir.join(STANDBY);
     let begin = |name| Copied::begin(&standby, name).map_err(RegionalError::Copy);
     let mut copies = [begin(LEDGER)?, begin(REGISTRY)?];
-    let mut said = false;
+    let (mut looks, mut said, mut due) = (Looks::default(), false, Instant::now());
     loop {
-        match turned(&mut copies, own, (pair, me)).await {
+        let is_due = Instant::now() >= due;
+        let looked = match is_due {
+            true => current(&mut copies, pair).await,
+            false => Ok(()),
+        };
+        if looked.is_ok() && is_due {
+            check_name(own, pair, me).await?;
+            shown.copy.pass();
+            (said, due) = (false, Instant::now() + FOLLOWED);
+            if let Ok(name) = pair.holder().await {
+                shown.writer.is(name);
+            }
+        }
+        let taken = match looked {
+            Ok(()) => look(pair, (me, &own.node), &mut looks).await,
+            Err(error) => Err(error),
+        };
+        match taken {
             Ok(Some((number, asked))) => {
                 let placed = place(data_dir, copies, (pair, me), number).await;
                 if placed.is_err() {
@@ -324,15 +342,10 @@ async fn take_over(
                 }
                 return placed.map(|there| Some(((number, asked), there)));
             }
-            Ok(None) => {
-                check_name(own, pair, me).await?;
-                shown.copy.pass();
-                said = false;
-                if let Ok(name) = pair.holder().await {
-                    shown.writer.is(name);
-                }
-            }
+            Ok(None) => {}
             Err(error) => {
+                // Nothing is taken before the copies are current again.
+                due = Instant::now();
                 shown.copy.fail("not-current");
                 if !said {
                     tracing::warn!(%error, "the copy of the region's files is not current");
@@ -342,23 +355,17 @@ async fn take_over(
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(None),
-            () = tokio::time::sleep(RENEWED) => {}
+            () = tokio::time::sleep(LOOKED) => {}
         }
     }
 }
 
-/// Brings the copies up to date, then asks for the lease.
-async fn turned(
-    copies: &mut [Copied],
-    own: &PairConfig,
-    (pair, me): (&Pair, &str),
-) -> Result<Option<(i64, Instant)>, StoreError> {
+/// Brings the copies up to date.
+async fn current(copies: &mut [Copied], pair: &Pair) -> Result<(), StoreError> {
     for copied in copies {
         copied.catch_up(pair).await?;
     }
-    let asked = Instant::now();
-    let taken = pair.take(me, &own.node).await?;
-    Ok(taken.map(|number| (number, asked)))
+    Ok(())
 }
 
 /// A ledger of this node's own, which is no copy of the region's, is nothing to write over.
@@ -380,9 +387,7 @@ async fn place(
     (pair, me): (&Pair, &str),
     number: i64,
 ) -> Result<[bool; 2], RegionalError> {
-    for copied in &mut copies {
-        copied.catch_up(pair).await?;
-    }
+    current(&mut copies, pair).await?;
     let there = copies.each_ref().map(Copied::is_there);
     if there != [true, true] {
         may_found(data_dir, pair, me, number).await?;

@@ -139,7 +139,7 @@ fn client(authority_pem: &[u8]) -> Result<ClientConfig, UrlProblem> {
 /// How long a transaction may wait for its client, which holds its locks meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idle {
-    /// Of a server with one client: as long as the lease of a node lasts.
+    /// Of a server with one node: nobody waits for one that is paused.
     Alone,
     /// Of one of two nodes: what clients write at the other one waits no longer for a node that is paused.
     OneOfTwo,

@@ -1,5 +1,5 @@
 //! The pages of a node's SQLite files in the PostgreSQL of its region, under the node's lease.
-use super::{LEASE, Pair};
+use super::{Pair, UNSEEN};
 use crate::store::StoreError;
 use parking_lot::Mutex;
 use std::{error::Error as _, io, sync::Arc, time::Instant};
@@ -79,11 +79,20 @@ impl Replica for Pages {
     }
 
     /// By this machine's own clock, which goes on while the process is paused: the lease began later than it was asked for.
+    /// Where that was longer ago than nobody else may have it, it is renewed first: it is this node's then, at a moment after
+    /// whatever was read.
     fn is_newest(&self) -> Result<(), NotPut> {
-        if self.asked.lock().elapsed() < LEASE {
+        if self.asked.lock().elapsed() < UNSEEN {
             return Ok(());
         }
-        Err(NotPut::Unavailable("the lease was not renewed".to_owned()))
+        let asked = Instant::now();
+        let renewed = self.runtime.block_on(self.pair.renew_soon(self.lease));
+        if renewed.map_err(|error| NotPut::Unavailable(said(&error)))? {
+            self.renewed(asked);
+            return Ok(());
+        }
+        self.fenced.send_replace(true);
+        Err(NotPut::Fenced)
     }
 }
 

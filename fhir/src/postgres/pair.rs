@@ -14,23 +14,21 @@ use super::{
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt as _;
-use std::{io, pin::pin, sync::Arc, time::Duration};
-use tokio::{sync::Mutex, time::timeout};
+use std::{io, pin::pin, sync::Arc};
+use tokio::sync::Mutex;
 use tokio_postgres::{IsolationLevel, types::ToSql};
 
 mod assertions;
 mod chunks;
+mod lease;
 mod rows;
 
 pub use assertions::Noted;
 pub use chunks::KeptChunks;
+use lease::{EXTEND, HeldConnection, lease_ms};
+pub use lease::{LEASE, Seen, UNSEEN};
 pub use rows::Waiting;
 
-/// How long a lease holds without being renewed.
-pub const LEASE: Duration = Duration::from_secs(5);
-/// How long a statement about the lease is waited for. The server ends the wait for a lock before, but none for a standby that
-/// follows another server by now.
-const ANSWERED: Duration = Duration::from_secs(12);
 /// The version of these tables. It only goes forward.
 const VERSION: i64 = 1;
 /// Connections at once: that of the lease, one for each file that is put, one each for audit rows and for chunks, and one for
@@ -59,18 +57,6 @@ CREATE TABLE IF NOT EXISTS used_assertion(kid TEXT NOT NULL, jti TEXT NOT NULL, 
 CREATE INDEX IF NOT EXISTS used_assertion_ends ON used_assertion(ends);
 "#;
 
-/// A lease that has lapsed is anybody's; one whose holder's connection is gone is that holder's at once.
-const TAKE: &str = "UPDATE lease SET number = number + 1, holder = $1, node = $2, \
-     until = clock_timestamp() + $3::float8 * interval '1 millisecond', backend = pg_backend_pid(), began = BEGAN \
-     WHERE until <= clock_timestamp() OR (holder = $1 AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a \
-     WHERE a.pid = lease.backend AND (a.backend_start IS NULL OR a.backend_start = lease.began))) RETURNING number";
-const RENEW: &str = "UPDATE lease SET until = clock_timestamp() + $2::float8 * interval '1 millisecond', \
-     backend = pg_backend_pid(), began = BEGAN WHERE number = $1 RETURNING number";
-const EXTEND: &str = "UPDATE lease SET until = clock_timestamp() + $2::float8 * interval '1 millisecond' WHERE number = $1";
-const BEGAN: &str = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())";
-const NAMESAKE: &str = "SELECT until > clock_timestamp() AND holder <> $1 AND node = $2 FROM lease";
-const RELEASE: &str = "UPDATE lease SET until = clock_timestamp() WHERE number = $1";
-
 /// One statement: as it begins once all of it was received, a node that is paused holds no lock.
 const PUT: &str = "WITH held AS (SELECT number FROM lease WHERE number = $1 FOR SHARE), \
      changed AS (INSERT INTO kept_file(name, number, page_bytes, pages) \
@@ -93,13 +79,13 @@ const PUT_SOME: &str = "INSERT INTO kept_page(file, page, number, bytes) SELECT 
      ON CONFLICT (file, page) DO UPDATE SET number = excluded.number, bytes = excluded.bytes \
      WHERE kept_page.bytes IS DISTINCT FROM excluded.bytes";
 /// A node that stops in the middle loses its turn before a lease lapses.
-const BOUND: &str = "SET LOCAL idle_in_transaction_session_timeout = '3s'";
+const BOUND: &str = "SET LOCAL idle_in_transaction_session_timeout = '1500ms'";
+
 /// The tables, for one node.
 pub struct Pair {
     pool: Pool,
     newest: Arc<Newest>,
-    /// The connection by whose life others see that the holder lives.
-    held: Mutex<Option<Object>>,
+    held: Mutex<HeldConnection>,
 }
 
 /// How a file is kept.
@@ -140,7 +126,7 @@ impl Pair {
         let pair = Self {
             pool: connect::pool(&servers, CONNECTIONS)?,
             newest: Arc::clone(newest),
-            held: Mutex::new(None),
+            held: Mutex::default(),
         };
         let client = pair.client("open the lease").await;
         let mut client = client.map_err(|error| older(&servers).unwrap_or(error))?;
@@ -176,86 +162,6 @@ impl Pair {
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
         connected(&self.pool, op).await
-    }
-
-    /// Runs a statement on the one connection that stays.
-    async fn on_held(
-        &self,
-        op: &'static str,
-        sql: &str,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<i64>, StoreError> {
-        let mut held = self.held.lock().await;
-        let client = match held.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => self.client(op).await?,
-        };
-        let sql = sql.replace("BEGAN", BEGAN);
-        let answered = timeout(ANSWERED, client.query(sql.as_str(), params)).await;
-        let Ok(rows) = answered else {
-            // The next one begins on another connection.
-            drop(Object::take(client));
-            return Err(StoreError::new(Kind::Unavailable, op));
-        };
-        *held = Some(client);
-        let rows = rows.map_err(|error| failed(op, &error))?;
-        Ok(rows.first().map(|row| row.get(0)))
-    }
-
-    /// Takes the lease for a node, if nobody else holds it: the number that it writes by. `holder` tells this node's data
-    /// directory from every other one, `node` is its name for people.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn take(&self, holder: &str, node: &str) -> Result<Option<i64>, StoreError> {
-        self.on_held("take the lease", TAKE, &[&holder, &node, &lease_ms()])
-            .await
-    }
-
-    /// Renews a lease. False when another node has taken it: this one is to end.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn renew(&self, number: i64) -> Result<bool, StoreError> {
-        let renewed = self
-            .on_held("renew the lease", RENEW, &[&number, &lease_ms()])
-            .await?;
-        Ok(renewed.is_some())
-    }
-
-    /// Gives a lease back, so that another node need not wait until it lapses.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn release(&self, number: i64) -> Result<(), StoreError> {
-        let client = self.client("release the lease").await?;
-        let released = client.execute(RELEASE, &[&number]).await;
-        released.map_err(|error| failed("release the lease", &error))?;
-        Ok(())
-    }
-
-    /// The name of the node that had the lease last.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn holder(&self) -> Result<String, StoreError> {
-        let client = self.client("read the lease").await?;
-        let row = client.query_one("SELECT node FROM lease", &[]).await;
-        Ok(row
-            .map_err(|error| failed("read the lease", &error))?
-            .get(0))
-    }
-
-    /// Whether another holder than this one has the lease now, and the name of this one's node.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn is_called_so(&self, holder: &str, node: &str) -> Result<bool, StoreError> {
-        let client = self.client("read the lease").await?;
-        let row = client.query_one(NAMESAKE, &[&holder, &node]).await;
-        Ok(row
-            .map_err(|error| failed("read the lease", &error))?
-            .get(0))
     }
 
     /// The holder whose files became those of the region; none while a region was one node only.
@@ -496,9 +402,4 @@ fn unreadable(op: &'static str, error: io::Error) -> StoreError {
         op,
         source: Some(Box::new(error)),
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-const fn lease_ms() -> f64 {
-    LEASE.as_millis() as f64
 }

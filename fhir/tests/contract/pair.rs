@@ -3,7 +3,7 @@ use libtest_mimic::Failed;
 use medmesh_fhir::{
     admit::Holding,
     contract::fixture::{self, START},
-    postgres::{KeptChunks, LEASE, Newest, Noted, Pages, Pair, PostgresStore, Waiting},
+    postgres::{KeptChunks, LEASE, Newest, Noted, Pages, Pair, PostgresStore, UNSEEN, Waiting},
     rest::{Reader, Vantages},
     store::{Change, Draft, Expect, Kind, ResourceStore, ResourceType, Transacted, Transaction},
 };
@@ -154,6 +154,56 @@ pub async fn a_holder_that_died_is_followed_at_once_by_itself_alone(
     }
 }
 
+/// A clock that stands still.
+const STILL: &str = "CREATE FUNCTION clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE sql AS \
+     $$ SELECT '2001-01-01T00:00:00Z'::timestamptz $$";
+
+/// A holder whose connection has ended is followed by another one once it reads nothing without asking any more, and never
+/// while that is there, or where it has renewed since.
+pub async fn a_holder_whose_connection_has_ended_is_followed_by_another_one(
+    url: String,
+) -> Result<(), Failed> {
+    let own = before_the_servers(&url);
+    let sql = client(&own).await?;
+    sql.batch_execute(STILL).await?;
+    let (a, b) = (pair(&own).await?, pair(&own).await?);
+    let number = a.take("a", "a").await?.ok_or("refused")?;
+    let holds = async |ms: u128| {
+        let set =
+            format!("UPDATE lease SET until = clock_timestamp() + interval '{ms} milliseconds'");
+        sql.batch_execute(&set).await
+    };
+    let early = (LEASE - UNSEEN).as_millis() - 1;
+    holds(early).await?;
+    let seen = b.look("b").await?;
+    check("its holder lives", seen.lives && !seen.is_own)?;
+    check("it is its own", a.look("a").await?.is_own)?;
+    check(
+        "one that lives",
+        b.take_seen(("b", "b"), &seen, true).await?.is_none(),
+    )?;
+    drop(a);
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while b.look("b").await?.lives {
+        check("it lives for ever", tokio::time::Instant::now() < until)?;
+    }
+    holds(early + 2).await?;
+    let late = b.look("b").await?;
+    check(
+        "too soon",
+        b.take_seen(("b", "b"), &late, true).await?.is_none(),
+    )?;
+    holds(early).await?;
+    check(
+        "renewed since",
+        b.take_seen(("b", "b"), &late, true).await?.is_none(),
+    )?;
+    let seen = b.look("b").await?;
+    check("one connection", seen.connection == late.connection)?;
+    let taken = b.take_seen(("b", "b"), &seen, true).await?;
+    check("followed", taken.is_some_and(|next| next > number))
+}
+
 /// What is read is what was put: newest pages alone, no page behind the end, what is beside in its order.
 pub async fn pages_are_read_as_they_were_put(url: String) -> Result<(), Failed> {
     let (a, b) = (pair(&url).await?, pair(&url).await?);
@@ -270,11 +320,12 @@ pub async fn a_files_steps_are_done_once_they_are_in_postgresql(url: String) -> 
         tokio::task::spawn_blocking(move || file.step(look, in_doubt)).await
     };
     pages.renewed(past);
-    check("read without a lease", read().await?.is_err())?;
-    pages.renewed(Instant::now());
-    check("not read with one", read().await?? == 20)?;
+    check("not read by one that is renewed", read().await?? == 20)?;
     a.release(lease).await?;
     b.take("b", "b").await?.ok_or("refused")?;
+    pages.renewed(past);
+    check("read without a lease", read().await?.is_err())?;
+    check("said of a read", *fenced.borrow())?;
     check("done although fenced", put(21).await?.is_err())?;
     check("again", put(22).await?.is_err())?;
     check("said", *fenced.borrow())?;

@@ -56,7 +56,7 @@ use tokio_util::sync::CancellationToken;
 /// How often it is tried to open the store.
 const TRIED: Duration = Duration::from_secs(1);
 /// When to ask again what only the node that writes does, in seconds: a lease has lapsed by then.
-const RETRY_AFTER_S: &str = "6";
+const RETRY_AFTER_S: &str = "4";
 /// How long what is served while waiting may take to end: what is in hand, and then the rows of it.
 const LEAVES: Duration = Duration::from_secs(10);
 
