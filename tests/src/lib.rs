@@ -26,3 +26,4 @@ pub mod rogue;
 pub mod sim;
 pub mod studies;
 pub mod wait;
+pub mod wire;
