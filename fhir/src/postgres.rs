@@ -3,6 +3,7 @@
 //! Writers of one database take turns by the lock on the row of `head`; it also numbers the commits. What clients write is
 //! done by one writer, many in one commit ([`writer`]); what is read by its id at once is one statement ([`looking`]). How the
 //! engine is reached, and what it must promise, is in [`connect`].
+mod again;
 mod audit;
 mod beside;
 mod connect;
@@ -21,6 +22,8 @@ mod query;
 mod schema;
 mod servers;
 mod statistics;
+mod thread;
+mod timeline;
 mod write;
 mod writer;
 
@@ -34,20 +37,22 @@ use crate::store::{
     Transaction, check_changes, check_size,
 };
 use crate::subscription::{EventStore, MAX_PENDING_EVENTS};
+use again::{again, connected};
 use async_trait::async_trait;
 use connect::Idle;
 pub use connect::{UrlProblem, check_url, count_servers};
 pub use database::create_database;
 use deadpool_postgres::{Object, Pool};
-use errors::{broke, failed, not_had, settled};
+use errors::failed;
 pub use examine::{Examined, Replication, Report, examine};
 use looking::Looks;
 pub use pages::Pages;
-pub use pair::{KeptChunks, LEASE, Noted, Pair, Shape, Waiting};
+pub use pair::{KeptChunks, LEASE, Noted, Pair, Seen, Shape, UNSEEN, Waiting};
 pub use schema::SCHEMA_VERSION;
 use schema::{SCHEMA, STEPS};
 use statistics::Statistics;
 use std::sync::Arc;
+pub use timeline::{Newest, TIMELINE_FILE, Worked};
 use tokio::sync::watch;
 use tokio_postgres::Row;
 use types::Timestamp;
@@ -106,15 +111,30 @@ impl PostgresStore {
         authority_pem: Option<&[u8]>,
         most_pending: u64,
     ) -> Result<Self, StoreError> {
-        Self::open_by(url, authority_pem, (most_pending, Idle::Alone)).await
+        let way = (Idle::Alone, Newest::nowhere());
+        Self::open_by(url, authority_pem, most_pending, way).await
+    }
+
+    /// As [`PostgresStore::open`], for a node that keeps the newest timeline of its servers.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn open_remembering(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        newest: &Arc<Newest>,
+    ) -> Result<Self, StoreError> {
+        let way = (Idle::Alone, Arc::clone(newest));
+        Self::open_by(url, authority_pem, MAX_PENDING_EVENTS, way).await
     }
 
     async fn open_by(
         url: &str,
         authority_pem: Option<&[u8]>,
-        bounds: (u64, Idle),
+        most_pending: u64,
+        way: (Idle, Arc<Newest>),
     ) -> Result<Self, StoreError> {
-        let store = Self::connect(url, authority_pem, bounds)?;
+        let store = Self::connect(url, authority_pem, most_pending, way)?;
         store.migrate().await?;
         Ok(store)
     }
@@ -122,9 +142,10 @@ impl PostgresStore {
     fn connect(
         url: &str,
         authority_pem: Option<&[u8]>,
-        (most_pending, idle): (u64, Idle),
+        most_pending: u64,
+        way: (Idle, Arc<Newest>),
     ) -> Result<Self, StoreError> {
-        let servers = connect::servers(url, authority_pem, idle)?;
+        let servers = connect::servers(url, authority_pem, way)?;
         let pool = connect::pool(&servers, connect::CONNECTIONS)?;
         let watches = Arc::new(events::Cache::new(most_pending));
         let noted = watch::Sender::new(0);
@@ -216,28 +237,29 @@ impl PostgresStore {
         .await
     }
 
-    /// What only reads is asked once more where its connection broke: nothing was done, and another server may answer.
+    /// What only reads is asked again where the engine was away: nothing was done, and another server may answer.
     async fn read<T, F>(
         &self,
         op: &'static str,
-        ask: impl Fn(Object) -> F + Send + Sync,
+        ask: impl Fn(Arc<Object>) -> F + Send + Sync,
     ) -> Result<T, StoreError>
     where
         T: Send,
         F: Future<Output = Result<T, tokio_postgres::Error>> + Send,
     {
-        let read = match ask(self.client(op).await?).await {
-            Err(error) if broke(&error) => {
-                settled().await;
-                ask(self.client(op).await?).await
+        again(&self.pool, op, |client| {
+            let client = Arc::new(client);
+            let asked = ask(Arc::clone(&client));
+            async move {
+                let read = asked.await;
+                (Arc::into_inner(client), read)
             }
-            read => read,
-        };
-        read.map_err(|error| failed(op, &error))
+        })
+        .await
     }
 
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| not_had(op, &error))
+        connected(&self.pool, op).await
     }
 }
 
@@ -411,9 +433,10 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn marks(&self, reader: &str) -> Result<Option<String>, StoreError> {
-        let client = self.client("marks").await?;
-        let read = marks::read(&client, reader).await;
-        read.map_err(|error| failed("marks", &error))
+        self.read("marks", |client| async move {
+            marks::read(&client, reader).await
+        })
+        .await
     }
 
     async fn keep_marks(&self, reader: &str, marks: String) -> Result<(), StoreError> {
@@ -423,9 +446,12 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn reach(&self, reader: &str, commit: i64) -> Result<Axis, StoreError> {
-        let mut client = self.client("reach").await?;
-        let reached = marks::reach(&mut client, reader, commit).await;
-        reached.map_err(|error| failed("reach", &error))
+        // What was reached is reached.
+        again(&self.pool, "reach", |mut client| async move {
+            let reached = marks::reach(&mut client, reader, commit).await;
+            (Some(client), reached)
+        })
+        .await
     }
 
     async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {

@@ -1,6 +1,8 @@
 //! Every engine against the one suite: `cargo test --workspace --test contract`.
 //!
 //! An engine that is not asked for is reported as ignored; one asked for and out of reach fails.
+#[path = "contract/away.rs"]
+mod away;
 #[path = "contract/linear.rs"]
 mod linear;
 #[path = "contract/pair.rs"]
@@ -168,6 +170,34 @@ fn cases_of_pairs() -> [(&'static str, Case); 18] {
     ]
 }
 
+/// Of a holder, or a PostgreSQL, that is away.
+fn cases_away() -> [(&'static str, Case); 3] {
+    [
+        (
+            "a_holder_whose_connection_has_ended_is_followed_by_another_one",
+            |url| {
+                Box::pin(pair::a_holder_whose_connection_has_ended_is_followed_by_another_one(url))
+            },
+        ),
+        (
+            "what_finds_its_server_away_for_a_moment_is_answered",
+            |url| {
+                Box::pin(away::what_finds_its_server_away_for_a_moment_is_answered(
+                    url,
+                ))
+            },
+        ),
+        (
+            "a_write_is_done_again_unless_its_commit_was_asked_for",
+            |url| {
+                Box::pin(away::a_write_is_done_again_unless_its_commit_was_asked_for(
+                    url,
+                ))
+            },
+        ),
+    ]
+}
+
 fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
     let trial = |(number, (name, case)): (usize, (&str, Case))| {
         let test = move || {
@@ -181,6 +211,7 @@ fn pairs(at: usize, asked_for: bool) -> Vec<Trial> {
     };
     cases_of_pairs()
         .into_iter()
+        .chain(cases_away())
         .enumerate()
         .map(trial)
         .collect()

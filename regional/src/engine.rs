@@ -1,7 +1,7 @@
 //! The engine of a region's FHIR store, as an operator asks after it.
 use crate::{config::FhirStore, error::RegionalError};
-pub use fhir::postgres::{Replication, Report};
-use fhir::store::StoreError;
+pub use fhir::postgres::{Replication, Report, TIMELINE_FILE, Worked};
+use fhir::{postgres::Newest, store::StoreError};
 use std::{error::Error as _, fs, path::Path};
 use types::Secret;
 
@@ -40,6 +40,15 @@ pub async fn examine(store: &FhirStore) -> Result<Vec<Examined>, String> {
     Ok(all
         .map(|one| (one.server, one.answer.map_err(|error| said(&error))))
         .collect())
+}
+
+/// The newest timeline on which the node of a data directory has worked with its PostgreSQL, if it has with one of several.
+///
+/// # Errors
+/// Why its file cannot be read.
+pub fn worked(data_dir: &Path) -> Result<Option<Worked>, String> {
+    let newest = Newest::of(data_dir).map_err(|error| said(&error))?;
+    Ok(newest.worked())
 }
 
 fn said(error: &StoreError) -> String {

@@ -19,7 +19,7 @@ use crate::{
 };
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use federation::{audit::witness::HEADS_FILE, ledger::Ledger};
-use fhir::postgres::{KeptChunks, LEASE, Pages, Pair};
+use fhir::postgres::{KeptChunks, LEASE, Newest, Pages, Pair};
 use fhir::store::StoreError;
 use node::{
     health::{Check, Health},
@@ -41,20 +41,19 @@ use tokio_util::sync::CancellationToken;
 mod assertions;
 mod copied;
 mod handing;
+mod lease;
 mod relay;
 mod rows;
 mod standby;
 
 use assertions::shared;
+use lease::{LOOKED, Looks, look, renew};
+pub(crate) use lease::{Lease, give_back};
 
-/// How often a lease is renewed, and looked at by the node that waits for it.
-const RENEWED: Duration = Duration::from_secs(1);
-/// A node of two that cannot renew for so long ends, so that facilities and clients look for the other one.
-const GIVEN_UP: Duration = Duration::from_secs(10);
-/// How often a node that is to be alone looks whether a lease has lapsed.
-const LOOKED: Duration = Duration::from_millis(200);
-/// Looks in which a lease lapses that nobody renews: 6 s.
+/// Looks in which a lease lapses that nobody renews: 3 s.
 const LOOKS: u128 = (LEASE.as_millis() + 1_000) / LOOKED.as_millis();
+/// How often a node that waits brings its copies up to date.
+const FOLLOWED: Duration = Duration::from_secs(1);
 /// The file that tells this data directory from every other one.
 const NODE_ID: &str = "node-id";
 /// Where copies are until their node writes.
@@ -64,9 +63,6 @@ const IS_COPY: &str = "of-pair";
 /// What the ledger and the registry are called, here and in PostgreSQL.
 pub(crate) const LEDGER: &str = "ledger.db";
 pub(crate) const REGISTRY: &str = "region.db";
-
-/// A lease by its number.
-pub(crate) type Lease = (Arc<Pair>, i64);
 
 /// A socket that is listened on, and its address.
 pub(crate) type Bound = (TcpListener, SocketAddr);
@@ -170,65 +166,6 @@ impl Turn {
     }
 }
 
-/// Gives the lease back, so that the other node need not wait until it lapses.
-pub(crate) async fn give_back(lease: Option<Lease>) {
-    let Some((pair, number)) = lease else {
-        return;
-    };
-    let given = tokio::time::timeout(RENEWED, pair.release(number)).await;
-    if !matches!(given, Ok(Ok(()))) {
-        tracing::warn!("the lease is not given back: it lapses");
-    }
-}
-
-async fn renew(
-    (pair, number): (&Pair, i64),
-    pages: Option<Arc<Pages>>,
-    stop: &CancellationToken,
-) -> Result<(), RegionalError> {
-    let (mut said, mut renewed) = (false, Instant::now());
-    let mut fenced = pages.as_ref().map(|pages| pages.fenced());
-    loop {
-        let told = async {
-            match fenced.as_mut() {
-                Some(fenced) => drop(fenced.changed().await),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(RENEWED) => {}
-            () = told => {}
-        }
-        let asked = Instant::now();
-        match pair.renew(number).await {
-            Ok(true) => {
-                (said, renewed) = (false, asked);
-                if let Some(pages) = &pages {
-                    pages.renewed(asked);
-                }
-            }
-            Ok(false) => {
-                let by = pair.holder().await.unwrap_or_default();
-                return Err(RegionalError::NotItsTurn(format!(
-                    "another node of this region ({by}) has taken its lease: this one may write nothing any more"
-                )));
-            }
-            Err(_) if pages.as_ref().is_some_and(|pages| pages.is_busy()) => renewed = asked,
-            Err(error) if pages.is_some() && renewed.elapsed() > GIVEN_UP => {
-                return Err(RegionalError::NotItsTurn(format!(
-                    "the lease of this region could not be renewed for {GIVEN_UP:?} ({error}): the other node may have it"
-                )));
-            }
-            Err(error) if !said => {
-                tracing::warn!(%error, "the lease cannot be renewed now");
-                said = true;
-            }
-            Err(_) => {}
-        }
-    }
-}
-
 /// Waits until this node may work. None when it is stopped before.
 ///
 /// # Errors
@@ -240,11 +177,23 @@ pub(crate) async fn turn(
     let Some((url, authority)) = engine::connection(&config.store)? else {
         return Ok(Some(Turn::default()));
     };
-    let pair = Arc::new(Pair::open(url.reveal(), authority.as_deref()).await?);
+    let newest = Newest::of(&config.data_dir)?;
+    let pair = Pair::open_remembering(url.reveal(), authority.as_deref(), &newest);
+    let pair = Arc::new(pair.await.map_err(why)?);
     let me = node_id(&config.data_dir).map_err(RegionalError::DataDir)?;
     match &config.pair {
         None => alone(pair, &me, stop).await,
         Some(own) => wait(config, own, (pair, &me), stop).await,
+    }
+}
+
+/// What a person has to do is in what caused it.
+fn why(error: StoreError) -> RegionalError {
+    match &error.source {
+        Some(source) if error.kind == fhir::store::Kind::Refused => {
+            RegionalError::NotItsTurn(format!("{error}: {source}"))
+        }
+        _ => error.into(),
     }
 }
 
@@ -254,8 +203,9 @@ async fn alone(
     me: &str,
     stop: &CancellationToken,
 ) -> Result<Option<Turn>, RegionalError> {
+    let mut looks = Looks::default();
     for _ in 0..LOOKS {
-        if let Some(number) = pair.take(me, "without [pair]").await? {
+        if let Some((number, _)) = look(&pair, (me, "without [pair]"), &mut looks).await? {
             if pair.founder().await?.is_some() {
                 pair.release(number).await?;
                 return Err(RegionalError::NotItsTurn(
@@ -365,9 +315,26 @@ async fn take_over(
     let standby = data_dir.join(STANDBY);
     let begin = |name| Copied::begin(&standby, name).map_err(RegionalError::Copy);
     let mut copies = [begin(LEDGER)?, begin(REGISTRY)?];
-    let mut said = false;
+    let (mut looks, mut said, mut due) = (Looks::default(), false, Instant::now());
     loop {
-        match turned(&mut copies, own, (pair, me)).await {
+        let is_due = Instant::now() >= due;
+        let looked = match is_due {
+            true => current(&mut copies, pair).await,
+            false => Ok(()),
+        };
+        if looked.is_ok() && is_due {
+            check_name(own, pair, me).await?;
+            shown.copy.pass();
+            (said, due) = (false, Instant::now() + FOLLOWED);
+            if let Ok(name) = pair.holder().await {
+                shown.writer.is(name);
+            }
+        }
+        let taken = match looked {
+            Ok(()) => look(pair, (me, &own.node), &mut looks).await,
+            Err(error) => Err(error),
+        };
+        match taken {
             Ok(Some((number, asked))) => {
                 let placed = place(data_dir, copies, (pair, me), number).await;
                 if placed.is_err() {
@@ -375,15 +342,10 @@ async fn take_over(
                 }
                 return placed.map(|there| Some(((number, asked), there)));
             }
-            Ok(None) => {
-                check_name(own, pair, me).await?;
-                shown.copy.pass();
-                said = false;
-                if let Ok(name) = pair.holder().await {
-                    shown.writer.is(name);
-                }
-            }
+            Ok(None) => {}
             Err(error) => {
+                // Nothing is taken before the copies are current again.
+                due = Instant::now();
                 shown.copy.fail("not-current");
                 if !said {
                     tracing::warn!(%error, "the copy of the region's files is not current");
@@ -393,23 +355,17 @@ async fn take_over(
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(None),
-            () = tokio::time::sleep(RENEWED) => {}
+            () = tokio::time::sleep(LOOKED) => {}
         }
     }
 }
 
-/// Brings the copies up to date, then asks for the lease.
-async fn turned(
-    copies: &mut [Copied],
-    own: &PairConfig,
-    (pair, me): (&Pair, &str),
-) -> Result<Option<(i64, Instant)>, StoreError> {
+/// Brings the copies up to date.
+async fn current(copies: &mut [Copied], pair: &Pair) -> Result<(), StoreError> {
     for copied in copies {
         copied.catch_up(pair).await?;
     }
-    let asked = Instant::now();
-    let taken = pair.take(me, &own.node).await?;
-    Ok(taken.map(|number| (number, asked)))
+    Ok(())
 }
 
 /// A ledger of this node's own, which is no copy of the region's, is nothing to write over.
@@ -431,9 +387,7 @@ async fn place(
     (pair, me): (&Pair, &str),
     number: i64,
 ) -> Result<[bool; 2], RegionalError> {
-    for copied in &mut copies {
-        copied.catch_up(pair).await?;
-    }
+    current(&mut copies, pair).await?;
     let there = copies.each_ref().map(Copied::is_there);
     if there != [true, true] {
         may_found(data_dir, pair, me, number).await?;

@@ -32,7 +32,12 @@ use federation::{
     tls::{ReloadingTls, TimeSource, TlsError, paths},
     watch::{Finding, watch},
 };
-use fhir::{postgres::PostgresStore, rest::FhirApi, sqlite::SqliteStore, store::ResourceStore};
+use fhir::{
+    postgres::{Newest, PostgresStore},
+    rest::FhirApi,
+    sqlite::SqliteStore,
+    store::ResourceStore,
+};
 use messages::{AuditCheckpoint, StudyAnswer, StudyEnd, StudyRound};
 use node::{
     clock::Clock,
@@ -116,7 +121,7 @@ async fn work(
     let control = control::open(&config, &ledger, &registry, &key).await?;
     let (blobs, bulk) = carried::open_files(&config, &ledger, turn.chunks()).await?;
     let (deliveries, learning) = carried::open_carried(&ledger, &blobs).await?;
-    let store = open(&config, turn.lease().map(|(_, number)| number)).await?;
+    let store = open(&config, turn.lease()).await?;
     let (links, grpc) = bound(turn.links.take(), config.grpc_listen).await?;
     let (clients, https) = bound(turn.clients.take(), config.https.listen).await?;
     let tokens = token_server(&config, https, clock, turn.shared(&key, &config, https))?;
@@ -414,24 +419,25 @@ async fn bound(had: Option<Bound>, address: SocketAddr) -> Result<Bound, Regiona
 /// The store; on PostgreSQL it takes what facilities deliver as long as the node's lease holds.
 async fn open(
     config: &RegionalConfig,
-    lease: Option<i64>,
+    lease: Option<Lease>,
 ) -> Result<Arc<dyn ResourceStore>, RegionalError> {
-    match engine::connection(&config.store)? {
-        None => Ok(Arc::new(SqliteStore::open(
-            &config.data_dir.join("fhir.db"),
-        )?)),
-        Some((url, authority)) => {
-            let (url, authority) = (url.reveal(), authority.as_deref());
-            let store = match config.pair {
-                Some(_) => PostgresStore::open_as_one_of_two(url, authority).await?,
-                None => PostgresStore::open(url, authority).await?,
-            };
-            Ok(match lease {
-                Some(lease) => Arc::new(store.by_lease(lease)),
-                None => Arc::new(store),
-            })
-        }
-    }
+    let Some((url, authority)) = engine::connection(&config.store)? else {
+        let store = SqliteStore::open(&config.data_dir.join("fhir.db"))?;
+        return Ok(Arc::new(store));
+    };
+    let (url, authority) = (url.reveal(), authority.as_deref());
+    let (newest, number) = match lease {
+        Some((pair, number)) => (pair.newest().clone(), Some(number)),
+        None => (Newest::of(&config.data_dir)?, None),
+    };
+    let store = match config.pair {
+        Some(_) => PostgresStore::open_as_one_of_two(url, authority, &newest).await?,
+        None => PostgresStore::open_remembering(url, authority, &newest).await?,
+    };
+    Ok(match number {
+        Some(number) => Arc::new(store.by_lease(number)),
+        None => Arc::new(store),
+    })
 }
 
 /// Ships again, a little every second, what the global node did not take and may take now; all of it is tried soon when

@@ -8,13 +8,19 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::net::TcpStream;
 
 /// A client of one mesh.
 #[derive(Clone)]
 pub struct Https {
     tls: Arc<ClientConfig>,
+    /// Where the server of an authority is reached, if not there.
+    led: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 /// An answer, whole.
@@ -56,7 +62,20 @@ impl Https {
         let tls = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { tls: Arc::new(tls) })
+        let (tls, led) = (Arc::new(tls), Arc::default());
+        Ok(Self { tls, led })
+    }
+
+    /// Reaches the server of an authority elsewhere from now on, by its name all the same: so do all clones of this.
+    pub fn lead(&self, authority: &str, to: &str) {
+        let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        led.insert(authority.to_owned(), to.to_owned());
+    }
+
+    fn led(&self, authority: &str) -> String {
+        let led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        let to = led.get(authority).cloned();
+        to.unwrap_or_else(|| authority.to_owned())
     }
 
     /// `GET`, with a bearer token where given.
@@ -134,7 +153,7 @@ impl Https {
     /// # Errors
     /// No connection.
     pub async fn session(&self, authority: &str) -> Result<Session> {
-        let tcp = TcpStream::connect(authority)
+        let tcp = TcpStream::connect(self.led(authority))
             .await
             .with_context(|| authority.to_owned())?;
         tcp.set_nodelay(true)?;

@@ -27,3 +27,4 @@ pub mod sim;
 pub mod steps;
 pub mod studies;
 pub mod wait;
+pub mod wire;

@@ -233,6 +233,7 @@ impl Copy {
             .arg("-c");
         shell.arg(format!("unix_socket_directories={}", self.dir.display()));
         shell.args(["-c", "wal_retrieve_retry_interval=200ms"]);
+        shell.args(["-c", "recovery_init_sync_method=syncfs"]);
         let log = fs::File::create(self.dir.join("log"))?;
         shell
             .stdin(Stdio::piped())

@@ -1,7 +1,8 @@
 //! How a store is opened that two nodes serve.
-use super::{PostgresStore, SCHEMA_VERSION, connect::Idle, failed};
+use super::{PostgresStore, SCHEMA_VERSION, connect::Idle, failed, timeline::Newest};
 use crate::store::{Kind, StoreError};
 use crate::subscription::MAX_PENDING_EVENTS;
+use std::sync::Arc;
 
 impl PostgresStore {
     /// What is there already, with nothing made or changed of its tables: for a node that reads and writes beside another
@@ -9,9 +10,13 @@ impl PostgresStore {
     ///
     /// # Errors
     /// As [`PostgresStore::open`]; [`Kind::Refused`] when the tables are of another version.
-    pub async fn open_beside(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
-        let bounds = (MAX_PENDING_EVENTS, Idle::OneOfTwo);
-        let store = Self::connect(url, authority_pem, bounds)?;
+    pub async fn open_beside(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        newest: &Arc<Newest>,
+    ) -> Result<Self, StoreError> {
+        let way = (Idle::OneOfTwo, Arc::clone(newest));
+        let store = Self::connect(url, authority_pem, MAX_PENDING_EVENTS, way)?;
         let client = store.client("open").await?;
         let engine = |error: tokio_postgres::Error| failed("open", &error);
         let there = client.query_one("SELECT to_regclass('head') IS NOT NULL", &[]);
@@ -35,7 +40,9 @@ impl PostgresStore {
     pub async fn open_as_one_of_two(
         url: &str,
         authority_pem: Option<&[u8]>,
+        newest: &Arc<Newest>,
     ) -> Result<Self, StoreError> {
-        Self::open_by(url, authority_pem, (MAX_PENDING_EVENTS, Idle::OneOfTwo)).await
+        let way = (Idle::OneOfTwo, Arc::clone(newest));
+        Self::open_by(url, authority_pem, MAX_PENDING_EVENTS, way).await
     }
 }

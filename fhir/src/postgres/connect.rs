@@ -1,6 +1,9 @@
 //! How the engine is reached: what a connection string must say, TLS, and the settings without which an answer of the
 //! engine would promise what it does not keep.
-use super::servers::{Reach, Servers};
+use super::{
+    servers::{Reach, Servers},
+    timeline::Newest,
+};
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts,
@@ -136,7 +139,7 @@ fn client(authority_pem: &[u8]) -> Result<ClientConfig, UrlProblem> {
 /// How long a transaction may wait for its client, which holds its locks meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idle {
-    /// Of a server with one client: as long as the lease of a node lasts.
+    /// Of a server with one node: nobody waits for one that is paused.
     Alone,
     /// Of one of two nodes: what clients write at the other one waits no longer for a node that is paused.
     OneOfTwo,
@@ -155,7 +158,7 @@ impl Idle {
 pub(super) fn servers(
     url: &str,
     authority_pem: Option<&[u8]>,
-    idle: Idle,
+    (idle, newest): (Idle, Arc<Newest>),
 ) -> Result<Arc<Servers>, StoreError> {
     let (config, tls) = parse(url, authority_pem).map_err(|problem| StoreError {
         kind: Kind::Refused,
@@ -165,7 +168,7 @@ pub(super) fn servers(
     // What the operator asks for comes last, so it holds; but for the durability of commits.
     let asked = config.get_options().unwrap_or("");
     let options = format!("{SERVER_LIMITS} {} {asked}", idle.option());
-    let servers = Servers::of(&config, tls, |config| {
+    let servers = Servers::of(&config, tls, newest, |config| {
         config
             .options(&options)
             .connect_timeout(WAIT)

@@ -1,7 +1,8 @@
 //! Databases of one server: each region has its own, so that several can share the server of a developer's machine.
 use super::{
     connect::{self, Idle},
-    failed, not_had,
+    connected, failed,
+    timeline::Newest,
 };
 use crate::store::{Kind, StoreError};
 use tokio_postgres::{Config, error::SqlState};
@@ -23,10 +24,9 @@ pub async fn create_database(
         return Err(refused());
     }
     let own = with_database(url, name).ok_or_else(refused)?;
-    let servers = connect::servers(url, authority_pem, Idle::Alone)?;
+    let servers = connect::servers(url, authority_pem, (Idle::Alone, Newest::nowhere()))?;
     let pool = connect::pool(&servers, 1)?;
-    let client = pool.get().await;
-    let client = client.map_err(|error| not_had("create database", &error))?;
+    let client = connected(&pool, "create database").await?;
     let exists = "SELECT 1 FROM pg_database WHERE datname = $1";
     let found = client.query_opt(exists, &[&name]).await;
     let found = found.map_err(|error| failed("create database", &error))?;

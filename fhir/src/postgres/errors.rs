@@ -2,11 +2,10 @@
 use super::connect::NOT_DURABLE;
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{HookError, PoolError};
-use std::time::Duration;
 use tokio_postgres::{Error, error::SqlState};
 
 /// Why a connection could not be had. The pool's error quotes the server; what matters is whether it may be used.
-pub(super) fn not_had(op: &'static str, error: &PoolError) -> StoreError {
+fn not_had(op: &'static str, error: &PoolError) -> StoreError {
     match error {
         PoolError::PostCreateHook(HookError::Message(_)) => {
             StoreError::new(Kind::Refused, NOT_DURABLE)
@@ -16,19 +15,56 @@ pub(super) fn not_had(op: &'static str, error: &PoolError) -> StoreError {
 }
 
 /// Whether the server ended a connection, or none was there any more (SQLSTATE class 57P: shut down, crashed).
-pub(super) fn broke(error: &Error) -> bool {
+fn broke(error: &Error) -> bool {
     match error.code() {
         None => true,
         Some(state) => state.code().starts_with("57P"),
     }
 }
 
-/// A connection that the server ended is known as such to the pool within this, so that it is not handed out again.
-const SETTLED: Duration = Duration::from_millis(50);
+/// Why something is not done, or may not be.
+pub(super) enum Trouble {
+    /// There is no connection: nothing was begun.
+    Connection(PoolError),
+    /// What was asked for failed, before a commit of it was asked for.
+    Engine(Error),
+    /// The commit failed, or was not answered: then it may be there.
+    Commit(Error),
+    /// The store is older than it was, and nobody has looked since.
+    PutBack,
+}
 
-/// Waits until a connection that [`broke`] is out of the pool.
-pub(super) async fn settled() {
-    tokio::time::sleep(SETTLED).await;
+impl Trouble {
+    pub(super) fn told(&self, op: &'static str) -> StoreError {
+        match self {
+            Self::Connection(error) => not_had(op, error),
+            Self::Engine(error) | Self::Commit(error) => failed(op, error),
+            Self::PutBack => StoreError::new(Kind::Unavailable, "transact: the store was put back"),
+        }
+    }
+
+    /// Whether the engine was not there, so that nothing of a transaction is.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Self::Connection(error) => not_had("connect", error).kind == Kind::Unavailable,
+            Self::Engine(error) => broke(error),
+            Self::Commit(_) | Self::PutBack => false,
+        }
+    }
+
+    /// Whether a connection is of no use any more.
+    pub(super) fn has_broken(&self) -> bool {
+        match self {
+            Self::Engine(error) | Self::Commit(error) => broke(error),
+            Self::Connection(_) | Self::PutBack => false,
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
 }
 
 /// The SQLSTATE of an error, without its text, which may quote values.

@@ -1,5 +1,8 @@
 //! What an operator must know of a PostgreSQL before and while a region rests on it. Nothing is changed there.
-use super::connect::{self, Idle};
+use super::{
+    connect::{self, Idle},
+    timeline::Newest,
+};
 use crate::store::{Kind, StoreError};
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -61,7 +64,7 @@ pub struct Examined {
 /// # Errors
 /// [`Kind::Refused`] for a connection string that may not be used.
 pub async fn examine(url: &str, authority_pem: Option<&[u8]>) -> Result<Vec<Examined>, StoreError> {
-    let servers = connect::servers(url, authority_pem, Idle::Alone)?;
+    let servers = connect::servers(url, authority_pem, (Idle::Alone, Newest::nowhere()))?;
     let names: Vec<_> = servers.names().map(str::to_owned).collect();
     let is_one = names.len() == 1;
     let servers = &servers;

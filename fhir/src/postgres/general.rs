@@ -2,6 +2,7 @@
 pub mod index;
 
 use super::{
+    errors::Trouble,
     events, on_page, stored,
     write::{HEAD, LOCK},
 };
@@ -71,7 +72,7 @@ pub async fn transact(
     client: &mut Object,
     asked: &[Transaction],
     (watches, stood): (&events::Cache, i64),
-) -> Result<Option<(Vec<Transacted>, u64)>, Error> {
+) -> Result<Option<(Vec<Transacted>, u64)>, Trouble> {
     let now = asked.iter().map(|one| one.now.0).max().unwrap_or_default();
     let transaction = client.transaction().await?;
     let lock = transaction.prepare_cached(LOCK).await?;
@@ -112,7 +113,7 @@ pub async fn transact(
     .await?;
     // What changes what is watched came alone, so that all of it is still among what was written last.
     events::register(&transaction, batch.pending.iter().map(|(row, _)| row)).await?;
-    transaction.commit().await?;
+    transaction.commit().await.map_err(Trouble::Commit)?;
     Ok(Some((all, events)))
 }
 

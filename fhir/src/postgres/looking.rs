@@ -2,7 +2,11 @@
 //! small part of what a statement costs. Who reads alone waits for nobody.
 //!
 //! A statement is begun after each of its reads was asked for, so each sees whatever was committed before that.
-use super::{broke, settled, stored, writer::Trouble};
+use super::{
+    again::{Held, leave},
+    errors::Trouble,
+    stored,
+};
 use crate::store::{FhirId, Kind, ResourceType, StoreError, Stored};
 use deadpool_postgres::Pool;
 use parking_lot::Mutex;
@@ -92,13 +96,13 @@ impl Looks {
     }
 
     async fn ask(&self, jobs: Vec<Job>) {
-        // Once more where the connection broke: nothing was done.
-        let rows = match self.rows(&jobs).await {
-            Err(Trouble::Engine(error)) if broke(&error) => {
-                settled().await;
-                self.rows(&jobs).await
+        let mut held = Held::begin();
+        let rows = loop {
+            let rows = self.rows(&jobs, &held).await;
+            let is_away = rows.as_ref().is_err_and(Trouble::is_away);
+            if !(is_away && held.pause().await) {
+                break rows;
             }
-            rows => rows,
         };
         match rows {
             Ok(rows) => {
@@ -121,8 +125,8 @@ impl Looks {
         }
     }
 
-    async fn rows(&self, jobs: &[Job]) -> Result<Vec<Row>, Trouble> {
-        let client = self.pool.get().await.map_err(Trouble::Connection)?;
+    async fn rows(&self, jobs: &[Job], held: &Held) -> Result<Vec<Row>, Trouble> {
+        let client = held.connection(&self.pool).await?;
         let types: Vec<&str> = jobs.iter().map(|job| job.kind.as_str()).collect();
         let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
         let read = async {
@@ -135,7 +139,11 @@ impl Looks {
             let params: [&(dyn ToSql + Sync); 2] = [&types, &ids];
             client.query(&statement, &params).await
         };
-        read.await.map_err(Trouble::Engine)
+        let read = read.await.map_err(Trouble::Engine);
+        if let Err(trouble) = &read {
+            leave(Some(client), trouble);
+        }
+        read
     }
 }
 

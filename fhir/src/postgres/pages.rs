@@ -1,15 +1,8 @@
 //! The pages of a node's SQLite files in the PostgreSQL of its region, under the node's lease.
-use super::{LEASE, Pair};
+use super::{Pair, UNSEEN};
 use crate::store::StoreError;
 use parking_lot::Mutex;
-use std::{
-    error::Error as _,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::{error::Error as _, io, sync::Arc, time::Instant};
 use storage::replica::{Appended, Change, NotPut, Page, Replica};
 use tokio::{runtime::Handle, sync::watch};
 
@@ -21,8 +14,8 @@ pub struct Pages {
     fenced: watch::Sender<bool>,
     /// Just before the lease was asked for that was given last.
     asked: Mutex<Instant>,
-    /// Files of which every page is being put, under a lock on the lease.
-    whole: AtomicUsize,
+    /// When PostgreSQL asked for the last page of a whole file, which is put under a lock on the lease.
+    held: Mutex<Option<Instant>>,
 }
 
 impl Pages {
@@ -35,7 +28,7 @@ impl Pages {
             runtime: Handle::current(),
             fenced: watch::Sender::new(false),
             asked: Mutex::new(asked),
-            whole: AtomicUsize::new(0),
+            held: Mutex::new(None),
         }
     }
 
@@ -50,10 +43,10 @@ impl Pages {
         self.fenced.subscribe()
     }
 
-    /// Whether a whole file is being put: the lease cannot be renewed meanwhile, nor taken.
+    /// When a whole file that was put went on last, if one was: the lease cannot be renewed meanwhile, nor taken.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
-        self.whole.load(Ordering::Acquire) > 0
+    pub fn held(&self) -> Option<Instant> {
+        *self.held.lock()
     }
 
     async fn put_change(&self, file: &str, change: Change<'_>) -> Result<bool, NotPut> {
@@ -61,13 +54,13 @@ impl Pages {
         let beside = change.beside.as_ref();
         let beside = beside.map(|Appended { at, bytes }| (*at, &bytes[..]));
         let put = if change.is_whole {
-            self.whole.fetch_add(1, Ordering::AcqRel);
+            // Each page is asked for under the lock, when those before it were taken.
+            let goes_on = |_: &io::Result<Page>| *self.held.lock() = Some(Instant::now());
+            let mut pages = change.changed.inspect(goes_on);
             let put = self
                 .pair
-                .put_whole(self.lease, file, shape, change.changed, beside);
-            let put = put.await;
-            self.whole.fetch_sub(1, Ordering::AcqRel);
-            put
+                .put_whole(self.lease, file, shape, &mut pages, beside);
+            put.await
         } else {
             let pages: Vec<Page> = change.changed.collect::<Result<_, _>>()?;
             self.pair.put(self.lease, file, shape, &pages, beside).await
@@ -86,11 +79,20 @@ impl Replica for Pages {
     }
 
     /// By this machine's own clock, which goes on while the process is paused: the lease began later than it was asked for.
+    /// Where that was longer ago than nobody else may have it, it is renewed first: it is this node's then, at a moment after
+    /// whatever was read.
     fn is_newest(&self) -> Result<(), NotPut> {
-        if self.asked.lock().elapsed() < LEASE {
+        if self.asked.lock().elapsed() < UNSEEN {
             return Ok(());
         }
-        Err(NotPut::Unavailable("the lease was not renewed".to_owned()))
+        let asked = Instant::now();
+        let renewed = self.runtime.block_on(self.pair.renew_soon(self.lease));
+        if renewed.map_err(|error| NotPut::Unavailable(said(&error)))? {
+            self.renewed(asked);
+            return Ok(());
+        }
+        self.fenced.send_replace(true);
+        Err(NotPut::Fenced)
     }
 }
 

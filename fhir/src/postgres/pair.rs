@@ -5,28 +5,30 @@
 //! Whether a lease holds is judged by the clock of the database alone. Its number only grows: whoever puts pages says the
 //! number that it was given, and puts nothing once another node was given one (a fencing token).
 use super::{
-    MIGRATION_LOCK,
+    MIGRATION_LOCK, again,
     connect::{self, Idle},
-    failed, not_had,
+    connected, failed,
+    servers::Servers,
+    timeline::{Newest, TIMELINE_FILE},
 };
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt as _;
-use std::{io, pin::pin, time::Duration};
-use tokio::{sync::Mutex, time::timeout};
+use std::{io, pin::pin, sync::Arc};
+use tokio::sync::Mutex;
 use tokio_postgres::{IsolationLevel, types::ToSql};
 
+mod assertions;
 mod chunks;
+mod lease;
 mod rows;
 
+pub use assertions::Noted;
 pub use chunks::KeptChunks;
+use lease::{EXTEND, HeldConnection, lease_ms};
+pub use lease::{LEASE, Seen, UNSEEN};
 pub use rows::Waiting;
 
-/// How long a lease holds without being renewed.
-pub const LEASE: Duration = Duration::from_secs(5);
-/// How long a statement about the lease is waited for. The server ends the wait for a lock before, but none for a standby that
-/// follows another server by now.
-const ANSWERED: Duration = Duration::from_secs(12);
 /// The version of these tables. It only goes forward.
 const VERSION: i64 = 1;
 /// Connections at once: that of the lease, one for each file that is put, one each for audit rows and for chunks, and one for
@@ -55,18 +57,6 @@ CREATE TABLE IF NOT EXISTS used_assertion(kid TEXT NOT NULL, jti TEXT NOT NULL, 
 CREATE INDEX IF NOT EXISTS used_assertion_ends ON used_assertion(ends);
 "#;
 
-/// A lease that has lapsed is anybody's; one whose holder's connection is gone is that holder's at once.
-const TAKE: &str = "UPDATE lease SET number = number + 1, holder = $1, node = $2, \
-     until = clock_timestamp() + $3::float8 * interval '1 millisecond', backend = pg_backend_pid(), began = BEGAN \
-     WHERE until <= clock_timestamp() OR (holder = $1 AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a \
-     WHERE a.pid = lease.backend AND (a.backend_start IS NULL OR a.backend_start = lease.began))) RETURNING number";
-const RENEW: &str = "UPDATE lease SET until = clock_timestamp() + $2::float8 * interval '1 millisecond', \
-     backend = pg_backend_pid(), began = BEGAN WHERE number = $1 RETURNING number";
-const EXTEND: &str = "UPDATE lease SET until = clock_timestamp() + $2::float8 * interval '1 millisecond' WHERE number = $1";
-const BEGAN: &str = "(SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())";
-const NAMESAKE: &str = "SELECT until > clock_timestamp() AND holder <> $1 AND node = $2 FROM lease";
-const RELEASE: &str = "UPDATE lease SET until = clock_timestamp() WHERE number = $1";
-
 /// One statement: as it begins once all of it was received, a node that is paused holds no lock.
 const PUT: &str = "WITH held AS (SELECT number FROM lease WHERE number = $1 FOR SHARE), \
      changed AS (INSERT INTO kept_file(name, number, page_bytes, pages) \
@@ -89,16 +79,13 @@ const PUT_SOME: &str = "INSERT INTO kept_page(file, page, number, bytes) SELECT 
      ON CONFLICT (file, page) DO UPDATE SET number = excluded.number, bytes = excluded.bytes \
      WHERE kept_page.bytes IS DISTINCT FROM excluded.bytes";
 /// A node that stops in the middle loses its turn before a lease lapses.
-const BOUND: &str = "SET LOCAL idle_in_transaction_session_timeout = '3s'";
-const USE: &str = "WITH gone AS (DELETE FROM used_assertion WHERE ends < $4::bigint AND (kid, jti) <> ($1::text, $2::text)) \
-     INSERT INTO used_assertion(kid, jti, ends) SELECT $1::text, $2::text, $3::bigint \
-     ON CONFLICT (kid, jti) DO UPDATE SET ends = excluded.ends WHERE used_assertion.ends < $4::bigint";
+const BOUND: &str = "SET LOCAL idle_in_transaction_session_timeout = '1500ms'";
 
 /// The tables, for one node.
 pub struct Pair {
     pool: Pool,
-    /// The connection by whose life others see that the holder lives.
-    held: Mutex<Option<Object>>,
+    newest: Arc<Newest>,
+    held: Mutex<HeldConnection>,
 }
 
 /// How a file is kept.
@@ -115,29 +102,34 @@ pub struct Shape {
 /// Takes a page of a file of some shape, by its number.
 type See<'a> = &'a mut (dyn FnMut(Shape, u32, &[u8]) -> io::Result<()> + Send);
 
-/// What became of a used assertion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Noted {
-    /// It is used now.
-    First,
-    /// It was used before.
-    Again,
-    /// Its client uses too many.
-    TooMany,
-}
-
 impl Pair {
     /// Connects, and makes the tables if there are none.
     ///
     /// # Errors
     /// As [`super::PostgresStore::open`].
     pub async fn open(url: &str, authority_pem: Option<&[u8]>) -> Result<Self, StoreError> {
-        let servers = connect::servers(url, authority_pem, Idle::Alone)?;
+        Self::open_remembering(url, authority_pem, &Newest::nowhere()).await
+    }
+
+    /// The same for a node that keeps the newest timeline of its servers.
+    ///
+    /// # Errors
+    /// As [`super::PostgresStore::open`]; [`Kind::Refused`] where all that takes writes is older than what this node has
+    /// worked with.
+    pub async fn open_remembering(
+        url: &str,
+        authority_pem: Option<&[u8]>,
+        newest: &Arc<Newest>,
+    ) -> Result<Self, StoreError> {
+        let way = (Idle::Alone, Arc::clone(newest));
+        let servers = connect::servers(url, authority_pem, way)?;
         let pair = Self {
             pool: connect::pool(&servers, CONNECTIONS)?,
-            held: Mutex::new(None),
+            newest: Arc::clone(newest),
+            held: Mutex::default(),
         };
-        let mut client = pair.client("open the lease").await?;
+        let client = pair.client("open the lease").await;
+        let mut client = client.map_err(|error| older(&servers).unwrap_or(error))?;
         let made = async {
             let transaction = client.transaction().await?;
             let lock = "SELECT pg_advisory_xact_lock($1)";
@@ -162,88 +154,14 @@ impl Pair {
         }
     }
 
+    /// Where the newest timeline of its servers is kept.
+    #[must_use]
+    pub const fn newest(&self) -> &Arc<Newest> {
+        &self.newest
+    }
+
     async fn client(&self, op: &'static str) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| not_had(op, &error))
-    }
-
-    /// Runs a statement on the one connection that stays.
-    async fn on_held(
-        &self,
-        op: &'static str,
-        sql: &str,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<i64>, StoreError> {
-        let mut held = self.held.lock().await;
-        let client = match held.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            None => self.client(op).await?,
-        };
-        let sql = sql.replace("BEGAN", BEGAN);
-        let answered = timeout(ANSWERED, client.query(sql.as_str(), params)).await;
-        let Ok(rows) = answered else {
-            // The next one begins on another connection.
-            drop(Object::take(client));
-            return Err(StoreError::new(Kind::Unavailable, op));
-        };
-        *held = Some(client);
-        let rows = rows.map_err(|error| failed(op, &error))?;
-        Ok(rows.first().map(|row| row.get(0)))
-    }
-
-    /// Takes the lease for a node, if nobody else holds it: the number that it writes by. `holder` tells this node's data
-    /// directory from every other one, `node` is its name for people.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn take(&self, holder: &str, node: &str) -> Result<Option<i64>, StoreError> {
-        self.on_held("take the lease", TAKE, &[&holder, &node, &lease_ms()])
-            .await
-    }
-
-    /// Renews a lease. False when another node has taken it: this one is to end.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn renew(&self, number: i64) -> Result<bool, StoreError> {
-        let renewed = self
-            .on_held("renew the lease", RENEW, &[&number, &lease_ms()])
-            .await?;
-        Ok(renewed.is_some())
-    }
-
-    /// Gives a lease back, so that another node need not wait until it lapses.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn release(&self, number: i64) -> Result<(), StoreError> {
-        let client = self.client("release the lease").await?;
-        let released = client.execute(RELEASE, &[&number]).await;
-        released.map_err(|error| failed("release the lease", &error))?;
-        Ok(())
-    }
-
-    /// The name of the node that had the lease last.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn holder(&self) -> Result<String, StoreError> {
-        let client = self.client("read the lease").await?;
-        let row = client.query_one("SELECT node FROM lease", &[]).await;
-        Ok(row
-            .map_err(|error| failed("read the lease", &error))?
-            .get(0))
-    }
-
-    /// Whether another holder than this one has the lease now, and the name of this one's node.
-    ///
-    /// # Errors
-    /// By what the engine says.
-    pub async fn is_called_so(&self, holder: &str, node: &str) -> Result<bool, StoreError> {
-        let client = self.client("read the lease").await?;
-        let row = client.query_one(NAMESAKE, &[&holder, &node]).await;
-        Ok(row
-            .map_err(|error| failed("read the lease", &error))?
-            .get(0))
+        connected(&self.pool, op).await
     }
 
     /// The holder whose files became those of the region; none while a region was one node only.
@@ -307,27 +225,30 @@ impl Pair {
         pages: &[(u32, Vec<u8>)],
         beside: Option<(u64, &[u8])>,
     ) -> Result<bool, StoreError> {
-        let op = "put pages";
-        let client = self.client(op).await?;
         let (numbers, bytes) = columns(pages);
         let (at, added) = beside.map_or((0, None), |(at, added)| (at, Some(added)));
         let at = i64::try_from(at).unwrap_or(i64::MAX);
-        let put = async {
-            let statement = client.prepare_cached(PUT).await?;
-            let params: [&(dyn ToSql + Sync); 8] = [
-                &lease,
-                &file,
-                &i64::from(shape.0),
-                &i64::from(shape.1),
-                &numbers,
-                &bytes,
-                &at,
-                &added,
-            ];
-            client.query_opt(&statement, &params).await
-        };
-        let row = put.await.map_err(|error| failed(op, &error))?;
-        Ok(row.is_some())
+        let params: [&(dyn ToSql + Sync); 8] = [
+            &lease,
+            &file,
+            &i64::from(shape.0),
+            &i64::from(shape.1),
+            &numbers,
+            &bytes,
+            &at,
+            &added,
+        ];
+        let params = &params;
+        // The same again puts the same.
+        let put = again(&self.pool, "put pages", |client| async move {
+            let put = async {
+                let statement = client.prepare_cached(PUT).await?;
+                client.query_opt(&statement, params).await
+            };
+            let put = put.await;
+            (Some(client), put)
+        });
+        Ok(put.await?.is_some())
     }
 
     /// Puts every page of a file, in one transaction, by the number of the lease. False when another node has it now:
@@ -436,32 +357,22 @@ impl Pair {
             .flat_map(|row| row.get::<_, Vec<u8>>(0))
             .collect())
     }
+}
 
-    /// Notes that an assertion was used, for all nodes of the region. It is remembered until `ends`; times in seconds
-    /// since 1970. A client has at most `most` of them at once.
-    ///
-    /// # Errors
-    /// By what the engine says: it may have been noted.
-    pub async fn note_assertion(
-        &self,
-        (kid, jti): (&str, &str),
-        (ends, now): (i64, i64),
-        most: i64,
-    ) -> Result<Noted, StoreError> {
-        let op = "note an assertion";
-        let client = self.client(op).await?;
-        let engine = |error: tokio_postgres::Error| failed(op, &error);
-        let many = "SELECT count(*) >= $3 FROM used_assertion WHERE kid = $1 AND ends >= $2";
-        let row = client.query_one(many, &[&kid, &now, &most]).await;
-        if row.map_err(engine)?.get(0) {
-            return Ok(Noted::TooMany);
-        }
-        let params: [&(dyn ToSql + Sync); 4] = [&kid, &jti, &ends, &now];
-        Ok(match client.execute(USE, &params).await.map_err(engine)? {
-            0 => Noted::Again,
-            _ => Noted::First,
-        })
-    }
+/// Why none of the servers is worked with, where one takes writes that was left behind.
+fn older(servers: &Servers) -> Option<StoreError> {
+    let (server, before) = servers.left_behind()?;
+    let says = format!(
+        "{server} takes writes, and this node has worked with timeline {} of it: another server was promoted since. Stop this \
+         one and make it a standby of that one; to go on with it and without what that one has, remove {TIMELINE_FILE} from \
+         the data directory",
+        before.timeline
+    );
+    Some(StoreError {
+        kind: Kind::Refused,
+        op: "open the lease: an old primary",
+        source: Some(says.into()),
+    })
 }
 
 const SHAPE: &str = "SELECT number, page_bytes, pages FROM kept_file WHERE name = $1";
@@ -491,9 +402,4 @@ fn unreadable(op: &'static str, error: io::Error) -> StoreError {
         op,
         source: Some(Box::new(error)),
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-const fn lease_ms() -> f64 {
-    LEASE.as_millis() as f64
 }

@@ -4,9 +4,11 @@
 //! A primary that returns after another server was promoted still takes writes, and knows nothing of it. PostgreSQL begins a
 //! new timeline with each promotion: a server on an older one than was seen is not worked with, and what is connected to it is
 //! ended; so it is with two that were both promoted to one timeline, until one of them is stopped.
-//! All are asked before one is chosen, so that a node that has seen nothing yet chooses the newest. Where the old
-//! primary is all that such a node reaches, it is that server's commits that are not answered: they wait for a standby
-//! (`synchronous_standby_names`), which has followed another server since.
+//! All are asked before one is chosen, so that a node that has seen nothing yet chooses the newest. What a node has seen it
+//! knows after a restart too ([`Newest`]). Where the old primary is all that a node reaches that has never seen the new one,
+//! it is that server's commits that are not answered: they wait for a standby (`synchronous_standby_names`), which has
+//! followed another server since.
+use super::timeline::{Newest, TIMELINE_FILE, Worked};
 use deadpool_postgres::Connect;
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -29,6 +31,10 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+mod known;
+
+use known::{Known, Said, Unchosen};
+
 /// A server that does not answer by then is not there now. Less than a connection may take as a whole ([`super::connect`]).
 const ANSWERS: Duration = Duration::from_secs(4);
 /// How long the others are waited for once one of them takes writes.
@@ -49,89 +55,6 @@ const ASK: &str = "SELECT current_setting('transaction_read_only') = 'off', CASE
 /// A connection, and the task that drives it.
 type Link = (Client, JoinHandle<()>);
 
-/// What a server says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Said {
-    writes: bool,
-    /// 0 of one that takes no writes.
-    timeline: i32,
-    /// The same for a server and its copies.
-    system: i64,
-    /// In µs since 1970: of two addresses of one server the same.
-    since: i64,
-}
-
-/// What is known of all of them together.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Known {
-    system: Option<i64>,
-    /// The newest on which a server took writes.
-    timeline: i32,
-    /// Since when the one that is worked with runs.
-    since: i64,
-    /// The one that is worked with.
-    current: Option<usize>,
-}
-
-/// No server can be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unchosen {
-    /// None takes writes on the newest timeline.
-    None,
-    /// More than one does.
-    Several,
-}
-
-impl Known {
-    fn admits(&self, said: &Said) -> bool {
-        let is_own = self.system.is_none_or(|own| own == said.system);
-        said.writes && said.timeline >= self.timeline && is_own
-    }
-
-    /// The one to work with from now on.
-    fn choose(&mut self, said: &[(usize, Said)]) -> Result<usize, Unchosen> {
-        let fit = said.iter().filter(|(_, said)| self.admits(said));
-        let newest = fit.clone().max_by_key(|(at, said)| {
-            // The first that was named of two that are as new.
-            (said.timeline, std::cmp::Reverse(*at))
-        });
-        let &(at, chosen) = newest.ok_or(Unchosen::None)?;
-        let is_other = |said: &Said| {
-            let is_same = said.since == chosen.since && said.system == chosen.system;
-            let is_older = said.system == chosen.system && said.timeline < chosen.timeline;
-            !is_same && !is_older
-        };
-        if fit.clone().any(|(_, said)| is_other(said)) {
-            return Err(Unchosen::Several);
-        }
-        *self = Self {
-            system: Some(chosen.system),
-            timeline: chosen.timeline,
-            since: chosen.since,
-            current: Some(at),
-        };
-        Ok(at)
-    }
-
-    /// Takes in what one of them says between two choices. The one that is worked with no longer, if there is one.
-    fn learn(&mut self, at: usize, said: &Said) -> Option<usize> {
-        let is_current = self.current == Some(at);
-        if is_current && !self.admits(said) {
-            return self.current.take();
-        }
-        if !self.admits(said) || self.system.is_none() {
-            return None;
-        }
-        if !is_current && said.timeline == self.timeline {
-            // Both were promoted. Two names of one server that has just begun anew are found to be one by the next choice.
-            return self.current.take_if(|_| said.since != self.since);
-        }
-        (self.timeline, self.since) = (said.timeline, said.since);
-        let before = self.current.replace(at);
-        before.filter(|_| !is_current)
-    }
-}
-
 /// One of them.
 struct Server {
     config: Config,
@@ -141,6 +64,8 @@ struct Server {
     left: watch::Sender<()>,
     /// Whether it was said that it takes writes and is not worked with.
     said: AtomicBool,
+    /// Whether it takes writes on an older timeline than was worked with before this process began.
+    is_left: AtomicBool,
 }
 
 /// See the head of this file.
@@ -148,13 +73,19 @@ pub(super) struct Servers {
     all: Vec<Server>,
     tls: Option<MakeRustlsConnect>,
     known: Mutex<Known>,
+    newest: Arc<Newest>,
     /// One looks at all of them at a time.
     choosing: tokio::sync::Mutex<()>,
 }
 
 impl Servers {
-    /// Those of a configuration, each with what `set` makes of its own.
-    pub fn of(config: &Config, tls: Option<ClientConfig>, set: impl Fn(&mut Config)) -> Arc<Self> {
+    /// Those of a configuration, each with what `set` makes of its own, for a node that keeps the newest timeline.
+    pub fn of(
+        config: &Config,
+        tls: Option<ClientConfig>,
+        newest: Arc<Newest>,
+        set: impl Fn(&mut Config),
+    ) -> Arc<Self> {
         let server = |mut config: Config| {
             set(&mut config);
             Server {
@@ -162,12 +93,17 @@ impl Servers {
                 config,
                 left: watch::Sender::new(()),
                 said: AtomicBool::new(false),
+                is_left: AtomicBool::new(false),
             }
         };
         Arc::new(Self {
             all: each(config).into_iter().map(server).collect(),
             tls: tls.map(MakeRustlsConnect::new),
-            known: Mutex::default(),
+            known: Mutex::new(Known {
+                before: newest.worked(),
+                ..Known::default()
+            }),
+            newest,
             choosing: tokio::sync::Mutex::new(()),
         })
     }
@@ -217,7 +153,8 @@ impl Servers {
         }
         let begun = Instant::now();
         loop {
-            match self.open_now().await {
+            let opened = self.open_now().await;
+            match opened.and_then(|link| self.kept(link)) {
                 Ok(link) => return Ok(link),
                 Err(why) if begun.elapsed() > BRIDGED => {
                     return match why {
@@ -228,6 +165,36 @@ impl Servers {
                 Err(_) => sleep(AGAIN).await,
             }
         }
+    }
+
+    /// A connection to the one that is worked with, once its timeline is kept: whatever is done there, is done with that.
+    fn kept(&self, link: Link) -> Result<Link, Option<Error>> {
+        let (system, timeline) = {
+            let known = self.known.lock();
+            (known.system, known.timeline)
+        };
+        let kept = match system {
+            Some(system) => self.newest.keep(Worked { system, timeline }),
+            None => Ok(true),
+        };
+        match kept {
+            Ok(true) => return Ok(link),
+            // Others of this process have seen a newer one.
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, file = TIMELINE_FILE, "the timeline of PostgreSQL cannot be kept: it is not worked with");
+            }
+        }
+        link.1.abort();
+        Err(None)
+    }
+
+    /// The name of one that takes writes on an older timeline than was worked with before this process began, if one was seen.
+    pub fn left_behind(&self) -> Option<(&str, Worked)> {
+        let before = self.known.lock().before?;
+        let left = self.all.iter();
+        let mut left = left.filter(|server| server.is_left.load(Ordering::Relaxed));
+        left.next().map(|server| (server.name.as_str(), before))
     }
 
     async fn open_now(&self) -> Result<Link, Option<Error>> {
@@ -359,6 +326,11 @@ impl Servers {
                 continue;
             };
             let is_refused = said.writes && (!is_admitted || chosen == Err(Unchosen::Several));
+            let before = self.newest.worked();
+            let was_left = before.is_some_and(|before| said.worked().is_before(&before));
+            server
+                .is_left
+                .store(said.writes && was_left, Ordering::Relaxed);
             if is_refused && !server.said.swap(true, Ordering::Relaxed) {
                 tracing::error!(
                     server = server.name,
@@ -499,114 +471,11 @@ fn name(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    fn primary(timeline: i32) -> Said {
-        Said {
-            writes: true,
-            timeline,
-            system: 7,
-            since: i64::from(timeline),
-        }
-    }
-
-    const STANDBY: Said = Said {
-        writes: false,
-        timeline: 0,
-        system: 7,
-        since: 100,
-    };
-
-    #[test]
-    fn the_one_that_takes_writes_on_the_newest_timeline_is_chosen_and_an_older_one_never_again() {
-        let mut known = Known::default();
-        assert_eq!(known.choose(&[(0, STANDBY)]), Err(Unchosen::None));
-        assert_eq!(known.choose(&[(1, STANDBY), (0, primary(1))]), Ok(0));
-        // The old primary has returned, and is named first.
-        let both = [(0, primary(1)), (1, primary(2))];
-        assert_eq!(known.choose(&both), Ok(1));
-        assert_eq!(known.choose(&both[..1]), Err(Unchosen::None));
-        assert_eq!(Known::default().choose(&both), Ok(1));
-        // It follows the new one now; and a server of another cluster is nobody's.
-        assert_eq!(known.choose(&[(0, STANDBY), (1, primary(2))]), Ok(1));
-        let foreign = Said {
-            system: 8,
-            ..primary(9)
-        };
-        assert_eq!(known.choose(&[(0, foreign)]), Err(Unchosen::None));
-    }
-
-    #[test]
-    fn of_two_that_were_both_promoted_none_is_chosen_and_two_names_of_one_are_one() {
-        let twin = Said {
-            since: 50,
-            ..primary(2)
-        };
-        let foreign = Said {
-            system: 8,
-            ..primary(1)
-        };
-        for two in [twin, foreign] {
-            let mut known = Known::default();
-            let said = [(0, primary(2)), (1, two)];
-            assert_eq!(known.choose(&said), Err(Unchosen::Several), "{two:?}");
-            assert_eq!(known, Known::default());
-        }
-        let same = [(1, primary(2)), (0, primary(2))];
-        assert_eq!(Known::default().choose(&same), Ok(0));
-    }
-
-    #[test]
-    fn the_one_in_use_is_left_once_another_was_promoted_to_its_timeline_too() {
-        let anew = Said {
-            since: 60,
-            ..primary(2)
-        };
-        let twin = Said {
-            since: 70,
-            ..primary(2)
-        };
-        let mut known = Known::default();
-        assert_eq!(known.choose(&[(0, primary(2)), (1, STANDBY)]), Ok(0));
-        // Another name of it, also when it has begun anew.
-        assert_eq!(known.learn(1, &primary(2)), None);
-        assert_eq!(known.learn(0, &anew), None);
-        assert_eq!(known.learn(1, &anew), None);
-        assert_eq!(known.current, Some(0));
-        assert_eq!(known.learn(1, &twin), Some(0));
-        assert_eq!(known.current, None);
-        for (at, said) in [(0, anew), (1, twin)] {
-            assert_eq!(known.learn(at, &said), None);
-            assert_eq!(known.current, None);
-        }
-        let both = [(0, anew), (1, twin)];
-        assert_eq!(known.choose(&both), Err(Unchosen::Several));
-        // And a third one that was promoted after them is worked with.
-        assert_eq!(known.learn(2, &primary(3)), None);
-        assert_eq!(known.current, Some(2));
-    }
-
-    #[test]
-    fn a_server_is_left_once_another_was_promoted_or_it_takes_no_writes() {
-        let mut known = Known::default();
-        // Nothing is learned before a first choice was made among all.
-        assert_eq!(known.learn(1, &primary(1)), None);
-        assert_eq!(known.choose(&[(0, primary(1)), (1, STANDBY)]), Ok(0));
-        assert_eq!(known.learn(0, &primary(1)), None);
-        assert_eq!(known.learn(1, &STANDBY), None);
-        assert_eq!(known.learn(1, &primary(2)), Some(0));
-        assert_eq!((known.current, known.timeline), (Some(1), 2));
-        assert_eq!(known.learn(0, &primary(1)), None);
-        assert_eq!(known.current, Some(1));
-        assert_eq!(known.learn(1, &STANDBY), Some(1));
-        assert_eq!(known.current, None);
-        // What was seen is remembered.
-        assert_eq!(known.choose(&[(0, primary(1))]), Err(Unchosen::None));
-    }
-
     #[test]
     fn each_server_of_a_connection_string_has_its_own_configuration() {
         let names = |url: &str| {
             let config: Config = url.parse().unwrap();
-            let servers = Servers::of(&config, None, |config| {
+            let servers = Servers::of(&config, None, Newest::nowhere(), |config| {
                 config.options("-cx=1");
             });
             for server in &servers.all {

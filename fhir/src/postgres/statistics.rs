@@ -3,11 +3,10 @@
 //! of a millisecond. So the tables are looked at (`ANALYZE`) whenever what was written has doubled.
 //!
 //! This has a thread and a connection of its own, so that nobody who writes waits for it.
-use super::failed;
+use super::{failed, thread};
 use crate::query::sql::TABLES;
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::Pool;
-use std::io;
 use tokio::sync::watch;
 
 /// The name of the thread.
@@ -24,19 +23,7 @@ impl Statistics {
     /// Starts the thread. `pool` is for it alone.
     pub fn start(pool: Pool) -> Result<Self, StoreError> {
         let (written, seen) = watch::channel(0);
-        let unstarted = |error: io::Error| StoreError {
-            kind: Kind::Unavailable,
-            op: "open",
-            source: Some(Box::new(error)),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(unstarted)?;
-        std::thread::Builder::new()
-            .name(STATISTICS.into())
-            .spawn(move || runtime.block_on(run(pool, seen)))
-            .map_err(unstarted)?;
+        thread::start(STATISTICS, move || run(pool, seen))?;
         Ok(Self(written))
     }
 

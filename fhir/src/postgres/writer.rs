@@ -1,22 +1,23 @@
 //! Group commit: the transactions of clients that wait are done in one commit of the engine, in the order in which they
 //! came, so that one flush of its disk serves them all. Each finds what those before it did, is done as a whole or not at
-//! all, and is answered once the commit is there.
+//! all, and is answered once the commit is there. Where the engine was away before a commit was asked for, nothing is there:
+//! all of it is done again for a while. What became of a commit that was not answered nobody knows:
+//! that is said, and its client, which knows a condition or a version, asks again.
 //!
 //! The writer has a thread, a runtime and a connection of its own, so that nothing that a client breaks off ends what
 //! others wait for.
 use super::{
+    again::{Held, leave},
+    errors::Trouble,
     events::{self, Cache},
-    failed, general, not_had,
+    general, thread,
 };
 use crate::store::{Change, Kind, MAX_CHANGES, StoreError, Transacted, Transaction};
 use crate::subscription::SUBSCRIPTION;
-use deadpool_postgres::{Pool, PoolError};
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+use deadpool_postgres::Pool;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -63,15 +64,6 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (holds, alive) = watch::channel(());
-        let unstarted = |error: io::Error| StoreError {
-            kind: Kind::Unavailable,
-            op: "open",
-            source: Some(Box::new(error)),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(unstarted)?;
         let stood = Arc::<AtomicI64>::default();
         let working = Working {
             pool,
@@ -79,16 +71,11 @@ impl Writer {
             noted,
             stood: Arc::clone(&stood),
         };
-        std::thread::Builder::new()
-            .name(WRITER.into())
-            .spawn(move || {
-                // Dropped when the writer ends, also by a panic.
-                let _holds = holds;
-                if !storage::thread::is_to_end(WRITER) {
-                    runtime.block_on(working.run(queue));
-                }
-            })
-            .map_err(unstarted)?;
+        thread::start(WRITER, move || async move {
+            // Dropped when the writer ends, also by a panic.
+            let _holds = holds;
+            working.run(queue).await;
+        })?;
         Ok(Self { jobs, alive, stood })
     }
 
@@ -131,24 +118,6 @@ fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Job>, Option<Job>
         jobs.push(job);
     }
     (jobs, None)
-}
-
-/// Why a commit is not there, or may not be.
-pub(super) enum Trouble {
-    Connection(PoolError),
-    Engine(tokio_postgres::Error),
-    /// The store is older than it was, and nobody has looked since.
-    PutBack,
-}
-
-impl Trouble {
-    pub(super) fn told(&self, op: &'static str) -> StoreError {
-        match self {
-            Self::Connection(error) => not_had(op, error),
-            Self::Engine(error) => failed(op, error),
-            Self::PutBack => StoreError::new(Kind::Unavailable, "transact: the store was put back"),
-        }
-    }
 }
 
 /// What the thread works with.
@@ -207,12 +176,32 @@ impl Working {
         }
     }
 
+    /// Does them, again where the engine was away before the commit was asked for.
     async fn attempt(&self, asked: &[Transaction]) -> Result<Vec<Transacted>, Trouble> {
-        let mut client = self.pool.get().await.map_err(Trouble::Connection)?;
+        let mut held = Held::begin();
+        loop {
+            let done = self.once(asked, &held).await;
+            let is_away = done.as_ref().is_err_and(Trouble::is_away);
+            if !(is_away && held.pause().await) {
+                return done;
+            }
+        }
+    }
+
+    async fn once(&self, asked: &[Transaction], held: &Held) -> Result<Vec<Transacted>, Trouble> {
+        let mut client = held.connection(&self.pool).await?;
         let stood = self.stood.load(Ordering::Acquire);
         let done = general::transact(&mut client, asked, (&self.watches, stood)).await;
-        let (all, events) = done.map_err(Trouble::Engine)?.ok_or(Trouble::PutBack)?;
-        events::tell(&self.noted, events);
-        Ok(all)
+        match done {
+            Ok(done) => {
+                let (all, events) = done.ok_or(Trouble::PutBack)?;
+                events::tell(&self.noted, events);
+                Ok(all)
+            }
+            Err(trouble) => {
+                leave(Some(client), &trouble);
+                Err(trouble)
+            }
+        }
     }
 }

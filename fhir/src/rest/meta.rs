@@ -258,8 +258,11 @@ fn next(name: &str, list: &[String], asked: &[String], way: Way) -> Result<Vec<S
             Failure::no_resource("meta: a profile is a URI; a tag and a security label is a Coding")
         })?;
         match way {
-            Way::Add if known.insert(key_of) => next.push(one.clone()),
-            Way::Add => {}
+            Way::Add => {
+                if known.insert(key_of) {
+                    next.push(one.clone());
+                }
+            }
             Way::Delete => next.retain(|there| key(name, there).as_ref() != Some(&key_of)),
         }
     }

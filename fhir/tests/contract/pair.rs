@@ -3,7 +3,7 @@ use libtest_mimic::Failed;
 use medmesh_fhir::{
     admit::Holding,
     contract::fixture::{self, START},
-    postgres::{KeptChunks, LEASE, Noted, Pages, Pair, PostgresStore, Waiting},
+    postgres::{KeptChunks, LEASE, Newest, Noted, Pages, Pair, PostgresStore, UNSEEN, Waiting},
     rest::{Reader, Vantages},
     store::{Change, Draft, Expect, Kind, ResourceStore, ResourceType, Transacted, Transaction},
 };
@@ -30,15 +30,15 @@ fn page(number: u32, fill: u8) -> (u32, Vec<u8>) {
     (number, vec![fill; 4])
 }
 
-fn check(what: &str, holds: bool) -> Result<(), Failed> {
+pub fn check(what: &str, holds: bool) -> Result<(), Failed> {
     if holds { Ok(()) } else { Err(what.into()) }
 }
 
-async fn pair(url: &str) -> Result<Pair, Failed> {
+pub async fn pair(url: &str) -> Result<Pair, Failed> {
     Ok(Pair::open(url, None).await?)
 }
 
-async fn client(url: &str) -> Result<Client, Failed> {
+pub async fn client(url: &str) -> Result<Client, Failed> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
@@ -152,6 +152,56 @@ pub async fn a_holder_that_died_is_followed_at_once_by_itself_alone(
         }
         check("never", tokio::time::Instant::now() < until)?;
     }
+}
+
+/// A clock that stands still.
+const STILL: &str = "CREATE FUNCTION clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE sql AS \
+     $$ SELECT '2001-01-01T00:00:00Z'::timestamptz $$";
+
+/// A holder whose connection has ended is followed by another one once it reads nothing without asking any more, and never
+/// while that is there, or where it has renewed since.
+pub async fn a_holder_whose_connection_has_ended_is_followed_by_another_one(
+    url: String,
+) -> Result<(), Failed> {
+    let own = before_the_servers(&url);
+    let sql = client(&own).await?;
+    sql.batch_execute(STILL).await?;
+    let (a, b) = (pair(&own).await?, pair(&own).await?);
+    let number = a.take("a", "a").await?.ok_or("refused")?;
+    let holds = async |ms: u128| {
+        let set =
+            format!("UPDATE lease SET until = clock_timestamp() + interval '{ms} milliseconds'");
+        sql.batch_execute(&set).await
+    };
+    let early = (LEASE - UNSEEN).as_millis() - 1;
+    holds(early).await?;
+    let seen = b.look("b").await?;
+    check("its holder lives", seen.lives && !seen.is_own)?;
+    check("it is its own", a.look("a").await?.is_own)?;
+    check(
+        "one that lives",
+        b.take_seen(("b", "b"), &seen, true).await?.is_none(),
+    )?;
+    drop(a);
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while b.look("b").await?.lives {
+        check("it lives for ever", tokio::time::Instant::now() < until)?;
+    }
+    holds(early + 2).await?;
+    let late = b.look("b").await?;
+    check(
+        "too soon",
+        b.take_seen(("b", "b"), &late, true).await?.is_none(),
+    )?;
+    holds(early).await?;
+    check(
+        "renewed since",
+        b.take_seen(("b", "b"), &late, true).await?.is_none(),
+    )?;
+    let seen = b.look("b").await?;
+    check("one connection", seen.connection == late.connection)?;
+    let taken = b.take_seen(("b", "b"), &seen, true).await?;
+    check("followed", taken.is_some_and(|next| next > number))
 }
 
 /// What is read is what was put: newest pages alone, no page behind the end, what is beside in its order.
@@ -270,11 +320,12 @@ pub async fn a_files_steps_are_done_once_they_are_in_postgresql(url: String) -> 
         tokio::task::spawn_blocking(move || file.step(look, in_doubt)).await
     };
     pages.renewed(past);
-    check("read without a lease", read().await?.is_err())?;
-    pages.renewed(Instant::now());
-    check("not read with one", read().await?? == 20)?;
+    check("not read by one that is renewed", read().await?? == 20)?;
     a.release(lease).await?;
     b.take("b", "b").await?.ok_or("refused")?;
+    pages.renewed(past);
+    check("read without a lease", read().await?.is_err())?;
+    check("said of a read", *fenced.borrow())?;
     check("done although fenced", put(21).await?.is_err())?;
     check("again", put(22).await?.is_err())?;
     check("said", *fenced.borrow())?;
@@ -288,7 +339,7 @@ pub async fn what_a_fenced_node_delivers_is_not_stored(url: String) -> Result<()
     let (a, b) = (pair(&url).await?, pair(&url).await?);
     let first = a.take("a", "a").await?.ok_or("refused")?;
     let of_a = PostgresStore::open(&url, None).await?.by_lease(first);
-    let of_b = PostgresStore::open_beside(&url, None).await?;
+    let of_b = PostgresStore::open_beside(&url, None, &Newest::nowhere()).await?;
     let applied = of_a.apply(vec![fixture::delivery(1, 0..3)], START).await?;
     check("stored", applied.iter().all(|one| one.written > 0))?;
     a.release(first).await?;
@@ -340,9 +391,11 @@ pub async fn rows_wait_in_their_order_until_they_are_forgotten(url: String) -> R
         put.put_rows(&[n], &[n, n], &[n, n, n]).await?;
     }
     check(
-        "the same twice",
+        "others by that id",
         a.put_rows(&[1], b"x", b"x").await.is_err(),
     )?;
+    // As when it was not answered: they are there once.
+    b.put_rows(&[2], &[2, 2], &[2, 2, 2]).await?;
     let ids = |found: &[Waiting]| found.iter().map(|one| one.id[0]).collect::<Vec<_>>();
     let first = b.waiting_rows(0, 3).await?;
     check("in their order", ids(&first) == [1, 2, 3])?;
@@ -398,25 +451,26 @@ pub async fn a_commit_in_a_pair_costs_so_much(url: String) -> Result<(), Failed>
     Ok(())
 }
 
+/// Creates a resource as a client does.
+pub async fn write(store: &PostgresStore, id: &str) -> Result<Transacted, Kind> {
+    let (kind, id) = (ResourceType::parse("Basic").unwrap(), id.parse().unwrap());
+    let text = r#"{"resourceType":"Basic","code":{"text":"x"}}"#;
+    let draft = Draft::parse(&Holding::Identified, kind, id, text, "").unwrap();
+    let expect = Expect::Absent;
+    let transaction = Transaction {
+        author: "writer".into(),
+        now: START,
+        changes: vec![Change::Put { draft, expect }],
+        guards: Vec::new(),
+    };
+    let done = store.transact(transaction).await;
+    done.map_err(|error| error.kind)
+}
+
 /// As after its server was put back. Once somebody has looked where it stands it takes what clients write again.
 pub async fn a_store_put_back_takes_nothing_of_clients(url: String) -> Result<(), Failed> {
     let store = PostgresStore::open(&url, None).await?;
-    let write = async |id: &str| -> Result<Transacted, Kind> {
-        let (kind, id) = (ResourceType::parse("Basic").unwrap(), id.parse().unwrap());
-        let text = r#"{"resourceType":"Basic","code":{"text":"x"}}"#;
-        let draft = Draft::parse(&Holding::Identified, kind, id, text, "").unwrap();
-        let expect = Expect::Absent;
-        let transaction = Transaction {
-            author: "writer".into(),
-            now: START,
-            changes: vec![Change::Put { draft, expect }],
-            guards: Vec::new(),
-        };
-        store
-            .transact(transaction)
-            .await
-            .map_err(|error| error.kind)
-    };
+    let write = async |id: &str| write(&store, id).await;
     let is_done = |done: Result<Transacted, Kind>| matches!(done, Ok(Transacted::Done(_)));
     check("nothing was looked at", is_done(write("a").await))?;
     let head = store.head().await?;
@@ -483,7 +537,7 @@ pub async fn who_makes_tables_has_time_between_two_statements(url: String) -> Re
     let own = before_the_servers(&url);
     let sql = client(&own).await?;
     sql.batch_execute(NOTES).await?;
-    let _store = PostgresStore::open_as_one_of_two(&own, None).await?;
+    let _store = PostgresStore::open_as_one_of_two(&own, None, &Newest::nowhere()).await?;
     let seen = sql.query("SELECT idle FROM seen", &[]).await?;
     let seen: Vec<String> = seen.iter().map(|row| row.get(0)).collect();
     check(&format!("{seen:?}"), seen == ["5s"])

@@ -1,6 +1,7 @@
 //! What a node cannot do while it waits it hands on to the node that writes, and gives the answer back as it comes: one
 //! connection for each request, to the node that stands where this one stands, by the mesh's authority. Nothing of a
-//! request is read here but its header.
+//! request is read here but its header. While that node cannot be reached a request is held for a moment, since this one may
+//! take the lease: then it is asked of this one.
 use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
     extract::Request,
@@ -21,17 +22,18 @@ use hyper_util::rt::TokioIo;
 use node::https::{self, MAX_LONG_BODY_BYTES, MAX_STRANGERS_BODY_BYTES};
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{sleep, timeout},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
 use types::Place;
 
@@ -42,8 +44,14 @@ const MAX_STRANGERS: usize = 64;
 const DIALLED: Duration = Duration::from_secs(2);
 /// The answer has begun by then: sooner than a client is told that its request took too long.
 const ANSWERED: Duration = Duration::from_secs(55);
-/// Says that a request was handed on already: two nodes that both wait do not send it round.
-const HANDED_ON: HeaderName = HeaderName::from_static("medmesh-handed-on");
+/// For so long after it came a request is asked again of which surely nothing was done, or which only reads: the other node
+/// may have ended, and this one have the lease soon.
+const HELD: Duration = Duration::from_millis(900);
+/// Before it is asked again.
+const AGAIN: Duration = Duration::from_millis(75);
+/// Says that a request was handed on already: two nodes that both wait do not send it round. In an answer it says that
+/// nothing was done of such a request.
+pub(super) const HANDED_ON: HeaderName = HeaderName::from_static("medmesh-handed-on");
 /// What is between two nodes and goes no further (RFC 9110 §7.6.1), beside what `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
@@ -96,6 +104,8 @@ const fn longest(is_known: bool) -> usize {
 /// The way to the other node.
 pub(super) struct Handing {
     other: (String, u16),
+    /// Where this node itself serves, once it has the lease.
+    own: Option<(String, u16)>,
     tls: TlsConnector,
     known: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
@@ -103,7 +113,7 @@ pub(super) struct Handing {
 }
 
 impl Handing {
-    /// To the other node of the pair that stands at a place, until the stop.
+    /// To the other node of the pair that stands at a place, until the stop: then nobody else has the lease.
     ///
     /// # Errors
     /// [`TlsError`].
@@ -114,11 +124,19 @@ impl Handing {
     ) -> Result<Self, TlsError> {
         Ok(Self {
             other,
+            own: None,
             tls: TlsConnector::from(tls.client_https(place)?),
             known: Arc::new(Semaphore::new(MAX_KNOWN)),
             strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
             stop,
         })
+    }
+
+    /// What is handed on after the stop goes to this node itself: it has the lease then, and serves at its own socket soon.
+    #[must_use]
+    pub(super) fn then(mut self, own: SocketAddr) -> Self {
+        self.own = Some((own.ip().to_string(), own.port()));
+        self
     }
 
     /// Hands a request on; the answer as it comes.
@@ -137,71 +155,127 @@ impl Handing {
     }
 
     async fn handed(&self, request: Request, is_known: bool) -> Result<Response, NotHanded> {
-        if self.stop.is_cancelled() || request.headers().contains_key(&HANDED_ON) {
+        if request.headers().contains_key(&HANDED_ON) {
             return Err(NotHanded::Nowhere);
         }
+        self.target()?;
         let places = match is_known {
             true => &self.known,
             false => &self.strangers,
         };
         let place = Arc::clone(places).try_acquire_owned();
         let place = place.map_err(|_| NotHanded::Busy)?;
+        let until = Instant::now() + HELD;
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, longest(is_known)).await;
         let body = body.map_err(|_| NotHanded::TooLong)?;
-        let asked = timeout(ANSWERED, self.ask(parts, body, place));
-        tokio::select! {
-            answer = asked => answer.map_err(|_| NotHanded::Unanswered)?,
-            () = self.stop.cancelled() => Err(NotHanded::Unanswered),
+        loop {
+            let why = match self.once(parts.clone(), body.clone()).await {
+                Ok(answered) => return Ok(answer(answered, place)),
+                Err(why) => why,
+            };
+            let is_undone = match why {
+                NotHanded::Away => true,
+                // Whoever only reads may be answered twice.
+                NotHanded::Unanswered => parts.method.is_safe(),
+                NotHanded::Nowhere | NotHanded::Busy | NotHanded::TooLong => false,
+            };
+            if !is_undone || Instant::now() >= until {
+                return Err(why);
+            }
+            sleep(AGAIN).await;
         }
     }
 
-    async fn ask(
-        &self,
-        parts: Parts,
-        body: Bytes,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Response, NotHanded> {
+    /// Whom it is handed to, and whether that is this node itself.
+    fn target(&self) -> Result<(&(String, u16), bool), NotHanded> {
+        match (&self.own, self.stop.is_cancelled()) {
+            (_, false) => Ok((&self.other, false)),
+            (Some(own), true) => Ok((own, true)),
+            (None, true) => Err(NotHanded::Nowhere),
+        }
+    }
+
+    async fn once(&self, parts: Parts, body: Bytes) -> Result<Answered, NotHanded> {
+        let (to, is_own) = self.target()?;
+        let moved = async {
+            match is_own {
+                true => std::future::pending().await,
+                false => self.stop.cancelled().await,
+            }
+        };
+        let mut moved = std::pin::pin!(moved);
+        let stream = tokio::select! {
+            dialled = timeout(DIALLED, self.dial(to)) => dialled.map_err(|_| NotHanded::Away)??,
+            () = &mut moved => return Err(NotHanded::Away),
+        };
+        tokio::select! {
+            answered = timeout(ANSWERED, ask(stream, parts, body)) => {
+                answered.map_err(|_| NotHanded::Unanswered)?
+            }
+            () = &mut moved => Err(NotHanded::Unanswered),
+        }
+    }
+
+    async fn dial(&self, (host, port): &(String, u16)) -> Result<TlsStream<TcpStream>, NotHanded> {
         let dialling = async {
-            let stream = TcpStream::connect((self.other.0.as_str(), self.other.1)).await?;
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
             stream.set_nodelay(true)?;
             self.tls.connect(ReloadingTls::server_name(), stream).await
         };
-        let dialled = timeout(DIALLED, dialling).await;
-        let stream = dialled.map_err(|_| NotHanded::Away)?.map_err(|error| {
+        dialling.await.map_err(|error| {
             tracing::debug!(%error, "the node that writes cannot be reached");
             NotHanded::Away
-        })?;
-        let shaken = http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = shaken.map_err(|_| NotHanded::Away)?;
-        // It may end here, before the answer is read: then it is looked at again in vain.
-        let connection = async {
-            let _why = connection.await;
-        };
-        let mut connection: Connection = Box::pin(connection.fuse());
-        let request = onwards(parts, body).ok_or(NotHanded::Nowhere)?;
-        let mut answering = std::pin::pin!(sender.send_request(request));
-        let answer = tokio::select! {
-            biased;
-            answer = &mut answering => answer,
-            // The connection may end with the answer already there.
-            () = &mut connection => answering.await,
-        };
-        let answer = answer.map_err(|_| NotHanded::Unanswered)?;
-        let (mut parts, incoming) = answer.into_parts();
-        without_hops(&mut parts.headers);
-        let kind = parts.headers.get(CONTENT_TYPE);
-        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if LASTING.iter().any(|lasting| kind.starts_with(lasting)) {
-            parts.extensions.insert(https::Lasting);
-        }
-        let body = Coming {
-            incoming,
-            connection,
-            _place: place,
-        };
-        Ok(Response::from_parts(parts, Body::new(body)))
+        })
     }
+}
+
+/// An answer whose body comes, and what moves it.
+type Answered = (axum::http::response::Parts, Incoming, Connection);
+
+async fn ask(
+    stream: TlsStream<TcpStream>,
+    parts: Parts,
+    body: Bytes,
+) -> Result<Answered, NotHanded> {
+    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = shaken.map_err(|_| NotHanded::Away)?;
+    // It may end here, before the answer is read: then it is looked at again in vain.
+    let connection = async {
+        let _why = connection.await;
+    };
+    let mut connection: Connection = Box::pin(connection.fuse());
+    let request = onwards(parts, body).ok_or(NotHanded::Nowhere)?;
+    let mut answering = std::pin::pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answering => answer,
+        // The connection may end with the answer already there.
+        () = &mut connection => answering.await,
+    };
+    let answer = answer.map_err(|_| NotHanded::Unanswered)?;
+    if answer.headers().contains_key(&HANDED_ON) {
+        // That one waits too, and has done nothing.
+        return Err(NotHanded::Away);
+    }
+    let (parts, incoming) = answer.into_parts();
+    Ok((parts, incoming, connection))
+}
+
+/// The answer as the client gets it.
+fn answer((mut parts, incoming, connection): Answered, place: OwnedSemaphorePermit) -> Response {
+    without_hops(&mut parts.headers);
+    let kind = parts.headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if LASTING.iter().any(|lasting| kind.starts_with(lasting)) {
+        parts.extensions.insert(https::Lasting);
+    }
+    let body = Coming {
+        incoming,
+        connection,
+        _place: place,
+    };
+    Response::from_parts(parts, Body::new(body))
 }
 
 /// The request as the other node gets it.

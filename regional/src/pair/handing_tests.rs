@@ -1,17 +1,25 @@
 //! Requests that are handed on to a node at a real socket, and what becomes of those that cannot be.
 use super::*;
 use crate::server::{self, tests::enrol};
-use axum::{Router, http::StatusCode, routing::any};
+use axum::{
+    Router,
+    http::{Method, StatusCode},
+    routing::any,
+};
 use federation::{pki::Ca, tls::paths};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use node::{clock::Clock, task::Tasks};
 use rustls::ServerConfig;
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicU32, Ordering},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
+    sync::Notify,
 };
 
 /// A node with these routes, and the way to it for a node of the same place.
@@ -188,14 +196,86 @@ async fn an_answer_that_ends_its_connection_comes_whole_however_late_it_is_read(
 
 #[tokio::test]
 async fn who_waits_for_an_answer_is_told_when_the_lease_moves() {
-    let never = any(async || std::future::pending::<()>().await);
+    let heard = Arc::new(Notify::new());
+    let told = heard.clone();
+    let never = any(move || {
+        told.notify_one();
+        std::future::pending::<()>()
+    });
     let nodes = nodes(Router::new().fallback_service(never), "regional/eu/eu").await;
     let (asking, stopping) = (nodes.handing.hand(request(), true), async {
-        tokio::task::yield_now().await;
+        heard.notified().await;
         nodes.stop.cancel();
     });
     let (asked, ()) = tokio::join!(asking, stopping);
     assert_eq!(asked.unwrap_err(), NotHanded::Unanswered);
+}
+
+#[tokio::test]
+async fn a_node_that_waits_too_is_asked_again_until_it_does_what_it_is_asked() {
+    let tries = Arc::new(AtomicU32::new(0));
+    let counted = tries.clone();
+    let app = any(move || {
+        let answer = match counted.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => Response::builder()
+                .status(StatusCode::SERVICE_UNAVAILABLE)
+                .header("medmesh-handed-on", "0"),
+            _ => Response::builder().status(StatusCode::CREATED),
+        };
+        std::future::ready(answer.body(Body::empty()).unwrap())
+    });
+    let nodes = nodes(Router::new().fallback_service(app), "regional/eu/eu").await;
+    let answer = nodes.handing.hand(request(), true).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    assert_eq!(tries.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_node_that_has_got_the_lease_asks_itself() {
+    let mut nodes = nodes(Router::new().fallback(echo), "regional/eu/eu").await;
+    let own = ([127, 0, 0, 1], nodes.handing.other.1).into();
+    nodes.handing.other.1 = away().await;
+    nodes.handing = nodes.handing.then(own);
+    nodes.stop.cancel();
+    let answer = nodes.handing.hand(request(), true).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn what_only_reads_is_asked_again_where_it_was_not_answered_and_nothing_else_is() {
+    for (method, is_answered) in [(Method::GET, true), (Method::POST, false)] {
+        let mut nodes = nodes(Router::new(), "regional/eu/eu").await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        nodes.handing.other.1 = listener.local_addr().unwrap().port();
+        let acceptor = tokio_rustls::TlsAcceptor::from(nodes.server.clone());
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            stream.read_buf(&mut Vec::new()).await.unwrap();
+            drop(stream);
+            let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            closing(listener, acceptor, answer.to_owned()).await;
+        });
+        let mut asks = request();
+        *asks.method_mut() = method;
+        let answer = nodes.handing.hand(asks, true).await;
+        let status = answer.map(|answer| answer.status());
+        let expected = match is_answered {
+            true => Ok(StatusCode::OK),
+            false => Err(NotHanded::Unanswered),
+        };
+        assert_eq!(status, expected);
+        serving.abort();
+    }
+}
+
+/// A port at which nobody listens.
+async fn away() -> u16 {
+    let (listener, address) = server::listen("127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    drop(listener);
+    address.port()
 }
 
 #[tokio::test]
@@ -221,11 +301,7 @@ async fn pieces_of_an_answer_without_an_end_come_as_they_are_sent() {
 #[tokio::test]
 async fn a_node_that_is_away_is_said_to_be() {
     let mut nodes = nodes(Router::new().fallback(echo), "regional/eu/eu").await;
-    let (listener, address) = server::listen("127.0.0.1:0".parse().unwrap())
-        .await
-        .unwrap();
-    drop(listener);
-    nodes.handing.other.1 = address.port();
+    nodes.handing.other.1 = away().await;
     let refused = nodes.handing.hand(request(), true).await.unwrap_err();
     assert_eq!(refused, NotHanded::Away);
 }

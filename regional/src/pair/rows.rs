@@ -130,7 +130,9 @@ pub(crate) struct Takes {
     ledger: Ledger,
     key: VerifyingKey,
     check: Check,
-    /// What is taken and gone from PostgreSQL: it needs no memory any more.
+    /// What was taken and is gone from PostgreSQL since the last turn began: whoever put it may not know, and put it again.
+    left: Vec<Vec<u8>>,
+    /// The same of the turns before: it needs no memory any more.
     gone: Vec<Vec<u8>>,
 }
 
@@ -152,6 +154,7 @@ impl Takes {
             ledger,
             key,
             check,
+            left: Vec::new(),
             gone: Vec::new(),
         })
     }
@@ -181,6 +184,7 @@ impl Takes {
     /// Takes all that there are.
     async fn turn(&mut self) -> Result<(), ()> {
         let (mut after, mut forged) = (0, 0_u32);
+        self.gone.append(&mut self.left);
         loop {
             let read = self.pair.read(after, MAX_COMMIT).await;
             let found = read.map_err(|error: StoreError| tracing::debug!(%error, "no rows"))?;
@@ -214,7 +218,8 @@ impl Takes {
             return Ok(());
         }
         let ids: Vec<_> = bundles.iter().map(|(id, _)| id.clone()).collect();
-        let gone = self.gone.clone();
+        let mut gone = self.gone.clone();
+        gone.retain(|id| !ids.contains(id));
         let step = move |commit: &mut Commit<'_>| -> Result<(), DbError> {
             let tx = commit.tx();
             for id in &gone {
@@ -238,7 +243,7 @@ impl Takes {
         self.gone.clear();
         let forgotten = self.pair.forget(&ids).await;
         forgotten.map_err(|error| failed(&error))?;
-        self.gone = ids;
+        self.left.extend(ids);
         Ok(())
     }
 }
@@ -374,6 +379,24 @@ mod tests {
         assert_eq!(in_log(dir.path()), expected);
         next.verify().await.unwrap();
         assert!(health.degraded().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_bundle_that_is_put_again_after_it_was_taken_is_in_the_log_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, health) = (Arc::<Table>::default(), Health::new());
+        let waits = Waits::new(table.clone(), key());
+        waits.write_down(vec![row("first")]).await.unwrap();
+        let put = table.rows.lock().clone();
+        let ledger = ledger(dir.path()).await;
+        let mut takes = takes(&table, &ledger, &health).await;
+        takes.turn().await.unwrap();
+        assert!(table.rows.lock().is_empty());
+        // Its commit was not answered.
+        table.rows.lock().extend(put);
+        takes.turn().await.unwrap();
+        assert!(table.rows.lock().is_empty());
+        assert_eq!(in_log(dir.path()), [row("first").digest()]);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 //! out of it is in the ledger, and a copy of that may be a second old. While that one cannot be reached there is no answer
 //! (503, with its name).
 use super::{
-    handing::{Handing, NotHanded},
+    handing::{HANDED_ON, Handing, NotHanded},
     relay::relay,
     rows::Waits,
 };
@@ -25,7 +25,7 @@ use crate::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -56,7 +56,7 @@ use tokio_util::sync::CancellationToken;
 /// How often it is tried to open the store.
 const TRIED: Duration = Duration::from_secs(1);
 /// When to ask again what only the node that writes does, in seconds: a lease has lapsed by then.
-const RETRY_AFTER_S: &str = "6";
+const RETRY_AFTER_S: &str = "4";
 /// How long what is served while waiting may take to end: what is in hand, and then the rows of it.
 const LEAVES: Duration = Duration::from_secs(10);
 
@@ -153,7 +153,8 @@ impl Standby {
         let handing = match other {
             Some(other) => {
                 let (other, whom) = (address(&other.https)?, (&*tls, &config.place()));
-                Some(Arc::new(Handing::new(other, whom, carrying.clone())?))
+                let handing = Handing::new(other, whom, carrying.clone())?;
+                Some(Arc::new(handing.then(clients.1)))
             }
             None => None,
         };
@@ -324,7 +325,8 @@ impl Served {
             let opened = async {
                 let connection = engine::connection(&self.config.store)?;
                 let (url, authority) = connection.ok_or_else(none)?;
-                let opened = PostgresStore::open_beside(url.reveal(), authority.as_deref());
+                let (authority, newest) = (authority.as_deref(), self.pair.newest());
+                let opened = PostgresStore::open_beside(url.reveal(), authority, newest);
                 Ok::<_, RegionalError>(opened.await?)
             };
             match opened.await {
@@ -363,14 +365,20 @@ impl Elsewhere {
     /// The answer to what is not done here: the other node's, or why there is none.
     async fn answer(&self, request: Request, is_known: bool) -> Response {
         let (is_fhir, most) = (is_fhir(request.uri().path()), longest(&request, is_known));
+        let was_handed = request.headers().contains_key(&HANDED_ON);
         let handed = match &self.handing {
             Some(handing) => handing.hand(request, is_known).await,
             None => Err(NotHanded::Nowhere),
         };
-        handed.unwrap_or_else(|why| match why {
+        let mut answer = handed.unwrap_or_else(|why| match why {
             NotHanded::TooLong => too_long((is_known, most), is_fhir),
             why => self.refuses(why, is_fhir),
-        })
+        });
+        if was_handed {
+            let no = HeaderValue::from_static("0");
+            answer.headers_mut().insert(HANDED_ON, no);
+        }
+        answer
     }
 
     fn refuses(&self, why: NotHanded, is_fhir: bool) -> Response {
@@ -544,6 +552,13 @@ mod tests {
         assert_eq!(parts.headers["retry-after"], RETRY_AFTER_S);
         assert_eq!(parts.headers["content-type"], "application/problem+json");
         assert!(body.contains("now that is us-a1"), "{body}");
+        assert!(!parts.headers.contains_key(HANDED_ON));
+        // The other node is told that nothing was done.
+        let request = Request::get("/api/v1/devices").header(HANDED_ON, "1");
+        let handed = app.clone().oneshot(request.body(Body::empty()).unwrap());
+        let answer = handed.await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key(HANDED_ON));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@ use super::{
     super::nodes::{Engine, Node},
     finding::Finding,
 };
-use regional::engine::{Examined, Replication, Report};
+use regional::engine::{Examined, Replication, Report, TIMELINE_FILE, Worked, worked};
 use std::collections::BTreeSet;
 
 const CHECK: &str = "postgres";
@@ -13,7 +13,11 @@ pub async fn examine(node: &Node) -> Vec<Finding> {
     match &node.engine {
         Engine::Files => Vec::new(),
         Engine::Postgres(store) => match regional::engine::examine(store).await {
-            Ok(servers) => judge_servers(&servers, node.is_of_two),
+            Ok(servers) => {
+                let mut findings = judge_servers(&servers, node.is_of_two);
+                findings.extend(judge_timeline(&servers, worked(&node.data_dir)));
+                findings
+            }
             Err(error) => vec![silent(error)],
         },
         Engine::Cassandra(nodes) => vec![judge_cassandra(nodes, reach(nodes).await)],
@@ -129,6 +133,49 @@ fn judge_copies(servers: &[Examined]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What the servers are to the timeline that the node has worked with.
+fn judge_timeline(servers: &[Examined], worked: Result<Option<Worked>, String>) -> Option<Finding> {
+    let worked = match worked {
+        Ok(worked) => worked?,
+        Err(error) => {
+            let advice = format!(
+                "look at {TIMELINE_FILE} in the data directory; remove it where no newer primary than this one ever was"
+            );
+            return Some(Finding::bad(CHECK, error, &advice));
+        }
+    };
+    for (server, report) in servers {
+        let Ok(Report {
+            is_standby: false,
+            replication: Some(own),
+            ..
+        }) = report
+        else {
+            continue;
+        };
+        let now = Worked {
+            system: own.system,
+            timeline: own.timeline,
+        };
+        if now.is_before(&worked) {
+            let says = format!(
+                "{server} takes writes on timeline {}, and this node has worked with timeline {}",
+                now.timeline, worked.timeline
+            );
+            let advice = format!(
+                "stop it: another server was promoted since; make it a standby of that one. To go on with it, and without what \
+                 that one has: stop the node, and remove {TIMELINE_FILE} from its data directory"
+            );
+            return Some(Finding::bad(CHECK, says, &advice));
+        }
+    }
+    let says = format!(
+        "the newest timeline that this node has worked with is {}",
+        worked.timeline
+    );
+    Some(Finding::good(CHECK, says))
 }
 
 /// Whether the loss of the one that takes writes costs nothing that was answered.
@@ -278,6 +325,32 @@ mod tests {
             assert_eq!(level, Level::Bad);
             assert!(said.contains(says), "{said}");
         }
+    }
+
+    #[test]
+    fn an_old_primary_that_the_node_has_left_is_found_and_what_it_works_with_is_shown() {
+        let own = Replication {
+            timeline: 2,
+            system: 7,
+            is_synchronous: true,
+            standbys: 1,
+        };
+        let judged = |timeline| {
+            let servers = [("a:1".to_owned(), Ok(of(false, own)))];
+            let worked = Worked {
+                system: 7,
+                timeline,
+            };
+            judge_timeline(&servers, Ok(Some(worked))).unwrap()
+        };
+        assert_eq!(judged(2).level, Level::Good);
+        let found = judged(3);
+        assert_eq!(found.level, Level::Bad);
+        let says = "a:1 takes writes on timeline 2, and this node has worked with timeline 3";
+        assert_eq!(found.says, says);
+        assert_eq!(judge_timeline(&[], Ok(None)), None);
+        let unread = judge_timeline(&[], Err("no".into())).unwrap();
+        assert_eq!(unread.level, Level::Bad);
     }
 
     #[tokio::test]

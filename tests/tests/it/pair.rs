@@ -1,12 +1,13 @@
 //! A region of two nodes on one PostgreSQL, as processes: the one that writes is killed, then the next one is paused. The
 //! facility finds the other by itself, and everything that it acknowledged is in the region once. The PostgreSQL is a primary
 //! and a synchronous standby: the primary is killed and the standby promoted, the old primary returns and is not written to,
-//! it is made a standby, and takes over from a primary that is paused. Clients of FHIR use both
-//! all the while: what they were told is stored is there once, and every read has its row in the one audit log. What the
+//! it is made a standby, and takes over from a primary that is paused. The nodes are cut off from it, and from each other.
+//! Clients of FHIR use both all the while: what they were told is stored is there once, and every read has its row in the one audit log. What the
 //! node that waits cannot do it has done by the other one: links, exports, and what reads for research. Exports and blobs
 //! that one node has taken are at the other too.
 use anyhow::{Context, Result, ensure};
 use clients::{Clients, Wrote};
+use cut::{ToNode, Wires};
 use measured::Measured;
 use medmesh_tests::{
     https::{Answer, assertion},
@@ -30,6 +31,7 @@ use tokens::Tokens;
 use toml::{Table, Value as Toml};
 
 mod clients;
+mod cut;
 mod measured;
 mod servers;
 mod tokens;
@@ -138,6 +140,7 @@ async fn go_on(
     let primary = region
         .outlives_its_servers((&mut nodes, sent), (ground, servers), &measured)
         .await?;
+    region.outlives_cuts(&mut nodes, &measured).await?;
     sent.publish(region).await?;
     measured.end().await?;
     region.one_waits(&mut nodes).await?;
@@ -201,6 +204,7 @@ struct Region<'a> {
     dir: PathBuf,
     /// Where the test itself looks.
     server: RefCell<Server>,
+    wires: Wires,
 }
 
 impl<'a> Region<'a> {
@@ -225,10 +229,22 @@ impl<'a> Region<'a> {
         other.insert("data_dir".into(), data.into());
         write(&dir.join("alone.toml"), &other)?;
         let mut own = first.clone();
-        named(&mut own, "a", &other);
-        named(&mut other, "b", &first);
-        write(&dir.join("a.toml"), &own)?;
-        write(&dir.join("b.toml"), &other)?;
+        let mut wires = Wires::to(ToNode::of(&own)?, ToNode::of(&other)?);
+        named(&mut own, ["a", "b"], &wires)?;
+        named(&mut other, ["b", "a"], &wires)?;
+        let given = dir.join("postgres.url");
+        let server = Server::at(&fs::read_to_string(&given)?);
+        let both = server.or(&servers.standby.server)?;
+        fs::write(&given, both.url())?;
+        for (node, config) in [("a", &mut own), ("b", &mut other)] {
+            wires.lead(
+                (node, &mut *config),
+                (dir.as_path(), given.as_path(), &both),
+            )?;
+            write(&dir.join(format!("{node}.toml")), config)?;
+            let listens = config["https"]["listen"].as_str().context("listen")?;
+            mesh.https.lead(&wires.to[node].authority(), listens);
+        }
         let url = |config: &Table| Toml::from(links(config));
         let file = mesh.config(&format!("edge:{FACILITY}"));
         let mut edge = table(&file)?;
@@ -237,11 +253,12 @@ impl<'a> Region<'a> {
         let both = Toml::Array(vec![url(&other), url(&own)]);
         uplink.context("uplink")?.insert("url".into(), both);
         write(&file, &edge)?;
-        let url = dir.join("postgres.url");
-        let server = Server::at(&fs::read_to_string(&url)?);
-        fs::write(&url, server.or(&servers.standby.server)?.url())?;
-        let server = RefCell::new(server);
-        Ok(Self { mesh, dir, server })
+        Ok(Self {
+            mesh,
+            dir,
+            server: RefCell::new(server),
+            wires,
+        })
     }
 
     fn config(&self, node: &str) -> PathBuf {
@@ -252,11 +269,10 @@ impl<'a> Region<'a> {
         Node::by("regional", &self.config(node))
     }
 
-    /// Where a node answers clients.
+    /// Where a node answers clients, as both know it: clients are led there by no wire.
     fn authority(&self, node: &str) -> Result<String> {
-        let config = table(&self.config(node))?;
-        let at = config["https"]["listen"].as_str();
-        Ok(at.context("https.listen")?.to_owned())
+        let to = self.wires.to.get(node).context("no node")?;
+        Ok(to.authority())
     }
 
     /// Waits until a node is ready and its `/ready` says that it waits, or does not say so.
@@ -680,18 +696,22 @@ fn write(file: &Path, table: &Table) -> Result<()> {
     Ok(fs::write(file, toml::to_string(table)?)?)
 }
 
-/// Makes a configuration that of a node of a pair, which knows the other one's.
-fn named(config: &mut Table, node: &str, other: &Table) {
-    let https = other["https"]["listen"].as_str().unwrap_or_default();
+/// Makes a configuration that of a node of a pair, which knows what both are called.
+fn named(config: &mut Table, [node, other]: [&str; 2], wires: &Wires) -> Result<()> {
+    let to = |node| wires.to.get(node).context("no node");
+    let called = |to: &ToNode| Toml::from(format!("https://{}", to.authority()));
+    let to_other = to(other)?;
     let other = Table::from_iter([
-        ("https".to_owned(), format!("https://{https}").into()),
-        ("links".to_owned(), links(other).into()),
+        ("https".to_owned(), called(to_other)),
+        ("links".to_owned(), to_other.links().into()),
     ]);
     let pair = Table::from_iter([
         ("node".to_owned(), Toml::from(node)),
+        ("https".to_owned(), called(to(node)?)),
         ("other".to_owned(), other.into()),
     ]);
     config.insert("pair".into(), pair.into());
+    Ok(())
 }
 
 /// Where a node takes links.

@@ -1,7 +1,8 @@
 //! Rows of the audit log about what the node that waits has shown and written, until the node that writes has them in the
 //! region's one log. What they say and what they are signed with is for the nodes to know; here they are bytes.
-use super::{Pair, failed};
+use super::{Pair, again, failed};
 use crate::store::{Kind, StoreError};
+use tokio_postgres::types::ToSql;
 
 /// Bundles of rows that wait at once. One more is refused, and with it the answers whose rows they are. The node that
 /// writes takes them every second, and where there is none the one that waits becomes it.
@@ -11,8 +12,11 @@ pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS waiting_rows(number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id BYTEA NOT NULL UNIQUE,
   rows BYTEA NOT NULL, seal BYTEA NOT NULL);
 ";
+/// The same bundle again is there once, and there are never two of one id.
 const PUT: &str = "INSERT INTO waiting_rows(id, rows, seal) SELECT $1::bytea, $2::bytea, $3::bytea \
-     WHERE (SELECT count(*) FROM waiting_rows) < $4::bigint";
+     WHERE (SELECT count(*) FROM waiting_rows) < $4::bigint \
+     ON CONFLICT (id) DO UPDATE SET seal = excluded.seal \
+     WHERE waiting_rows.rows = excluded.rows AND waiting_rows.seal = excluded.seal";
 const READ: &str =
     "SELECT number, id, rows, seal FROM waiting_rows WHERE number > $1 ORDER BY number LIMIT $2";
 const FORGET: &str = "DELETE FROM waiting_rows WHERE id = ANY($1)";
@@ -36,15 +40,16 @@ impl Pair {
     /// # Errors
     /// By what the engine says: they may be there. [`Kind::Unavailable`] also when too many wait: they are not there.
     pub async fn put_rows(&self, id: &[u8], rows: &[u8], seal: &[u8]) -> Result<(), StoreError> {
-        let op = "put audit rows";
-        let client = self.client(op).await?;
-        let put = async {
-            let statement = client.prepare_cached(PUT).await?;
-            client
-                .execute(&statement, &[&id, &rows, &seal, &MAX_WAITING])
-                .await
-        };
-        match put.await.map_err(|error| failed(op, &error))? {
+        let put = again(&self.pool, "put audit rows", |client| async move {
+            let put = async {
+                let statement = client.prepare_cached(PUT).await?;
+                let params: [&(dyn ToSql + Sync); 4] = [&id, &rows, &seal, &MAX_WAITING];
+                client.execute(&statement, &params).await
+            };
+            let put = put.await;
+            (Some(client), put)
+        });
+        match put.await? {
             0 => Err(StoreError::new(
                 Kind::Unavailable,
                 "put audit rows: too many wait",
