@@ -214,6 +214,7 @@ fn take<T: Delivers>(
 
 /// Says which files have come, until stopped.
 pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), Infallible> {
+    let mut arrivals = shared.blobs.arrivals();
     loop {
         match look(&shared.store, &shared.blobs).await {
             Ok(()) => {}
@@ -222,7 +223,7 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) -> Result
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = shared.come.notified() => shared.blobs.stir(),
-            () = shared.blobs.arrived() => {}
+            () = arrivals.next() => {}
             () = tokio::time::sleep(TICK) => {}
         }
     }

@@ -83,6 +83,7 @@ enum Sent {
 /// # Errors
 /// None: what fails is tried again.
 pub(crate) async fn run(learner: Learner, stop: CancellationToken) -> Result<(), EdgeError> {
+    let mut arrivals = learner.blobs.arrivals();
     loop {
         match learner.step_when_met().await {
             Ok(true) => continue,
@@ -92,6 +93,8 @@ pub(crate) async fn run(learner: Learner, stop: CancellationToken) -> Result<(),
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = learner.wake.notified() => {}
+            // The model of a round may be one.
+            () = arrivals.next() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }

@@ -13,7 +13,7 @@ mod files;
 mod kept;
 mod refs;
 mod spared;
-pub use carrier::{Blobs, Bulk, Missing, Rows};
+pub use carrier::{Arrivals, Blobs, Bulk, Missing, Rows};
 pub use files::{Files, Held, Taken, hash};
 pub use refs::{Come, come, keep_message, refer_to, release_others};
 pub use spared::{PutIn, Sweep};

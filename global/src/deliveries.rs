@@ -199,6 +199,7 @@ impl Deliveries {
 
     /// Goes on with what can go on, until stopped.
     pub async fn keep(self, stop: CancellationToken) {
+        let mut arrivals = self.blobs.arrivals();
         if let Err(error) = self.settle().await {
             tracing::warn!(%error, "files that came are not checked");
         }
@@ -211,7 +212,7 @@ impl Deliveries {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.blobs.arrived() => {}
+                () = arrivals.next() => {}
                 () = self.ledger.lacking_added() => {}
                 () = tokio::time::sleep(TICK) => {}
             }

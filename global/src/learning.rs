@@ -284,11 +284,13 @@ impl Studies {
         self.ledger.commit("deadlines of studies", passed).await
     }
 
-    /// Looks for regions that do not answer, until stopped.
+    /// Looks for regions that do not answer, and takes the steps that are due, until stopped.
     pub async fn keep_time(self, stop: CancellationToken) -> Result<(), Infallible> {
+        let mut arrivals = self.blobs.arrivals();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
+                () = arrivals.next() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
             if let Err(error) = self.step().await {

@@ -79,13 +79,14 @@ impl Deliveries {
 
     /// Goes on with what can go on, until stopped.
     pub async fn keep(self, stop: CancellationToken) {
+        let mut arrivals = self.blobs.arrivals();
         loop {
             if let Err(error) = self.look().await {
                 tracing::warn!(%error, "deliveries wait");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.blobs.arrived() => {}
+                () = arrivals.next() => {}
                 () = self.come.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }

@@ -23,6 +23,7 @@ use messages::{Body, StudyAnswer, StudyAsk, StudyEnd, StudyRelease, StudyRound};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use types::{EnvelopeId, FacilityId, Place, Priority, Purpose};
 
@@ -51,6 +52,8 @@ const RUNNING: &str = "SELECT state FROM study_round WHERE state IS NOT NULL";
 pub struct Learning {
     ledger: Ledger,
     blobs: Arc<Blobs<Ledger>>,
+    /// Wakes who makes sums: one may be due.
+    due: Arc<Notify>,
 }
 
 impl Learning {
@@ -60,7 +63,11 @@ impl Learning {
     /// [`PortError`] when its tables cannot be made.
     pub async fn open(ledger: Ledger, blobs: Arc<Blobs<Ledger>>) -> Result<Self, PortError> {
         ledger.tables("learning", TABLES).await?;
-        Ok(Self { ledger, blobs })
+        Ok(Self {
+            ledger,
+            blobs,
+            due: Arc::default(),
+        })
     }
 
     /// The region's facilities, in the order of their names.
@@ -122,6 +129,7 @@ impl Learning {
         (key, answer): (RoundKey, Answer),
         body: Vec<u8>,
     ) -> Result<Verdict, PortError> {
+        let due = Arc::clone(&self.due);
         let taken = move |commit: &mut Commit<'_>| {
             let Some(mut round) = find(commit.tx(), &key)? else {
                 return Ok(STORED);
@@ -138,7 +146,11 @@ impl Learning {
                 };
             }
             round.take(&from, answer, commit.now().0);
+            let is_due = round.summing().is_some();
             go_on(commit, round)?;
+            if is_due {
+                due.notify_one();
+            }
             Ok(STORED)
         };
         let verdict = self.ledger.commit("take an answer", taken).await?;
@@ -174,11 +186,14 @@ impl Learning {
         self.ledger.commit("deadlines of rounds", passed).await
     }
 
-    /// Looks for deadlines that have passed, until stopped.
+    /// Looks for deadlines that have passed, and makes the sums that are due, until stopped.
     pub async fn keep_time(self, stop: CancellationToken) -> Result<(), Infallible> {
+        let mut arrivals = self.blobs.arrivals();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
+                () = arrivals.next() => {}
+                () = self.due.notified() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
             if let Err(error) = self.step().await {

@@ -9,7 +9,7 @@ use std::{
     io,
     sync::Arc,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use types::Place;
 
 /// How often a blob is fetched anew that was not what its name says, in one run of the node.
@@ -69,8 +69,21 @@ pub struct Blobs<R> {
     stir: Notify,
     /// By blob: how often it was not what its name says, or was not given. Others go first.
     failed: Mutex<HashMap<Digest, u32>>,
-    /// Resolves waiting for blobs.
-    arrived: Notify,
+    /// How many have become whole.
+    whole: watch::Sender<u64>,
+}
+
+/// What a listener has not heard of yet.
+pub struct Arrivals(watch::Receiver<u64>);
+
+impl Arrivals {
+    /// Resolves when a blob has become whole since the last call, or since there is this listener.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The node ends, and no other will come.
+            std::future::pending().await
+        }
+    }
 }
 
 impl<R: Rows> Blobs<R> {
@@ -81,7 +94,7 @@ impl<R: Rows> Blobs<R> {
             files,
             stir: Notify::new(),
             failed: Mutex::default(),
-            arrived: Notify::new(),
+            whole: watch::Sender::new(0),
         }
     }
 
@@ -90,9 +103,9 @@ impl<R: Rows> Blobs<R> {
         self.stir.notify_one();
     }
 
-    /// Resolves when a blob has become whole since the last call.
-    pub async fn arrived(&self) {
-        self.arrived.notified().await;
+    /// Tells one more listener of each blob that becomes whole from now on.
+    pub fn arrivals(&self) -> Arrivals {
+        Arrivals(self.whole.subscribe())
     }
 
     /// The files.
@@ -156,7 +169,8 @@ impl<R: Rows> Blobs<R> {
 
     async fn is_here(&self, digest: Digest) -> Result<(), PortError> {
         self.rows.complete(digest).await?;
-        self.arrived.notify_one();
+        self.whole
+            .send_modify(|whole| *whole = whole.wrapping_add(1));
         metrics::counter!("medmesh_blobs_taken_total").increment(1);
         Ok(())
     }
