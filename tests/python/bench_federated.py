@@ -71,7 +71,7 @@ def client(address):
 
 
 def no_op(given):
-    """Of Flower's gRPC server, which holds everything in memory; its SuperLink looks for answers every three seconds."""
+    """Of Flower's older server, which holds everything in memory and asks its clients by one stream of gRPC."""
     import numpy
     from flwr.common import ndarrays_to_parameters
     from flwr.server import ServerConfig, start_server
@@ -87,9 +87,7 @@ def no_op(given):
             return made
 
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     zeros = numpy.zeros(given["parameters"], dtype=numpy.float32)
     strategy = Timed(
         fraction_evaluate=0.0,
@@ -111,6 +109,63 @@ def no_op(given):
         for one in clients:
             one.kill()
             one.wait()
+    return statistics.median(after - before for before, after in zip(ends, ends[1:]))
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def deployed(given):
+    """Of Flower as it is deployed: a SuperLink, two SuperNodes and an app that is run there, all processes of their own."""
+    import os
+    import pathlib
+    import tempfile
+
+    here, home = pathlib.Path(sys.executable).parent, pathlib.Path(tempfile.mkdtemp())
+    app = pathlib.Path(__file__).parent / "flower"
+    link, times = free_port(), home / "times.json"
+    address = f"127.0.0.1:{link}"
+    (home / "config.toml").write_text(
+        f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "{address}"\ninsecure = true\n'
+    )
+    own = {"FLWR_HOME": str(home), "FLWR_TELEMETRY_ENABLED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    own["PATH"] = f"{here}{os.pathsep}{os.environ.get('PATH', '')}"
+    quiet = dict(
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | own,
+        start_new_session=True,
+    )
+    only_here = "--disable-runtime-dependency-installation"
+    servers = [
+        subprocess.Popen(
+            [here / "flower-superlink", "--insecure", only_here, "--port", str(link)], **quiet
+        )
+    ]
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", link), 1).close()
+                break
+            except OSError:
+                assert servers[0].poll() is None, "the SuperLink ended"
+                time.sleep(0.2)
+        for _ in range(2):
+            node = [here / "flower-supernode", "--insecure", "--superlink", address]
+            servers.append(subprocess.Popen([*node, "--port", str(free_port())], **quiet))
+        config = f"parameters={given['parameters']} rounds={given['rounds']} times='{times}'"
+        run = [here / "flwr", "run", str(app), "here", "--stream", "-c", config]
+        subprocess.run(run, check=True, timeout=600, **quiet)
+        ends = json.loads(times.read_text())
+    finally:
+        for server in servers:
+            # What it started itself too.
+            os.killpg(server.pid, 9)
+            server.wait()
     return statistics.median(after - before for before, after in zip(ends, ends[1:]))
 
 
@@ -168,6 +223,7 @@ def train(work):
 WORK = {
     "accountant": accountant,
     "aggregate": aggregate,
+    "deployed": deployed,
     "key-stream": key_stream,
     "no-op": no_op,
     "train": train,

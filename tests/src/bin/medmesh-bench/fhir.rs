@@ -366,10 +366,12 @@ async fn growth(
             let more = (wanted - there).div_ceil(BUNDLE);
             transactions(target, more).await?;
             there += more * BUNDLE;
-            points.push((
-                times as f64,
-                searches(target, size.searches, (first, there)).await?,
-            ));
+            target.settle().await?;
+            let mut took = Vec::new();
+            for _ in 0..bed.runs {
+                took.push(searches(target, size.searches, (first, there)).await?);
+            }
+            points.push((times as f64, median(&took)));
         }
         let name = if target.is_peer {
             format!("  {}: search p50", target.name)

@@ -17,9 +17,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::TlsConnector;
+
+/// The longest that a region may take to make the AuditEvents of a benchmark.
+const LONGEST: Duration = Duration::from_secs(900);
 
 /// What is asked: a path below the base, and a resource.
 #[derive(Clone)]
@@ -181,6 +185,29 @@ impl Target {
     /// A connection.
     pub async fn line(&self) -> Result<Line> {
         Line::open(self.way.clone()).await
+    }
+
+    /// Waits until the region has made the AuditEvents of what was asked so far: what is timed next is not beside that work.
+    pub async fn settle(&mut self) -> Result<()> {
+        let began = Instant::now();
+        while !self.is_peer {
+            self.renew().await?;
+            let told = self
+                .line()
+                .await?
+                .ask(&Asked::get("/AuditEvent?_count=1"))
+                .await?;
+            if told.status == 200 {
+                break;
+            }
+            ensure!(
+                told.status != 403 && began.elapsed() < LONGEST,
+                "AuditEvents are answered {}: {}",
+                told.status,
+                told.text()
+            );
+        }
+        Ok(())
     }
 
     /// Asks so much by so many clients; the answers, in no order.

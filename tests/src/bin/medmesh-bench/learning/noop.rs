@@ -1,7 +1,9 @@
-//! Rounds in which nothing is learnt, of two facilities on a mesh of real processes, beside Flower's of two clients.
+//! Rounds in which nothing is learnt, of two facilities on a mesh of real processes, beside Flower's of two clients, and with
+//! noise at each facility beside those without.
 //!
 //! A round of the mesh is five exchanges, each signed, audited and durable at both ends before it counts, over TLS, with the
-//! update masked. Flower's is one exchange between memories by gRPC without TLS.
+//! update masked. Flower's is one exchange without TLS that lasts nowhere: as Flower is deployed, by a SuperLink that its
+//! nodes ask for work every few seconds; and with its older server, which is deprecated, between memories by one stream.
 use super::Peer;
 use crate::{
     Bed,
@@ -21,12 +23,19 @@ const MODELS: [(&str, &str, usize, u32); 2] = [
     ("1 k", "333", 1_000, 12),
     ("10 M", "3000, 3331", 10_005_663, 5),
 ];
+/// Rounds of Flower's deployment: each takes seconds.
+const DEPLOYED_ROUNDS: u32 = 4;
+/// Nothing is hidden.
+const PLAIN: &str = "aggregation = { secure = true, quorum = 2, bound = 8.0 }";
+/// Who took part is hidden: each facility adds its share of the noise before it masks.
+const NOISED: &str = "privacy = { unit = \"facility\", epsilon = 50.0, delta = 1e-5, clip = 1.0 }
+aggregation = { secure = true, quorum = 2 }";
 
 const SCHEMA: &str = "key = \"id\"
 columns = [{ name = \"x\", unit = \"1\", min = 0, max = 1 }, { name = \"l\", unit = \"1\", categories = [0, 1] }]
 ";
 
-fn study(hidden: &str, rounds: u32) -> String {
+fn study(hidden: &str, rounds: u32, how: &str) -> String {
     format!(
         r#"name = "noop"
 regions = ["us"]
@@ -34,7 +43,7 @@ sites = 2
 data = {{ table = "noop", minimum_records = 20, features = [{{ name = "x", unit = "1", missing = "zero", scale = {{ centre = 0, width = 1 }} }}], label = {{ kind = "binary", column = "l" }} }}
 model = {{ kind = "mlp", hidden = [{hidden}] }}
 training = {{ rounds = {rounds}, steps = 1, batch = 1, learning_rate = 1e-6, strategy = {{ kind = "fed-avg" }} }}
-aggregation = {{ secure = true, quorum = 2, bound = 8.0 }}
+{how}
 deadlines = {{ accept_seconds = 300, train_seconds = 300, exchange_seconds = 300 }}
 "#
     )
@@ -60,24 +69,34 @@ pub async fn run(bed: &Bed, report: &mut Report) -> Result<()> {
         mesh.medmesh(&[&import[..], &["--config", &config, "--json"]].concat())?;
     }
     for (name, hidden, parameters, rounds) in MODELS {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut deployed, mut older, mut noised) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..bed.runs {
-            theirs.push(peer.noop(parameters, rounds)?);
-            fs::write(at("study.toml"), study(hidden, rounds))?;
-            ours.push(rounds_of(&mesh, &at("study.toml").to_string_lossy()).await?);
+            older.push(peer.noop(parameters, rounds)?);
+            deployed.push(peer.deployed(parameters, DEPLOYED_ROUNDS)?);
+            for (how, into) in [(PLAIN, &mut ours), (NOISED, &mut noised)] {
+                fs::write(at("study.toml"), study(hidden, rounds, how))?;
+                into.push(rounds_of(&mesh, &at("study.toml").to_string_lossy()).await?);
+            }
         }
+        let what = format!("round of 2 sites, {name} parameters");
+        let figure = |what: &str, runs: &[f64]| Figure::new(what, "s", DURABILITY, runs.to_vec());
         report.add(
-            Figure::new(
-                format!("round of 2 sites, {name} parameters"),
-                "s",
-                DURABILITY,
-                ours,
-            )
-            .beside("Flower, gRPC in memory", &theirs)
-            .aim(Aim::RatioAtMost(0.1))
-            .bound(
-                "five exchanges, each with its commits at both ends, beside one between memories",
-            ),
+            figure(&what, &ours)
+                .beside("Flower, SuperLink", &deployed)
+                .aim(Aim::RatioAtMost(0.1))
+                .bound("five exchanges, each with its commits at both ends, on the cores that both facilities share"),
+        );
+        report.add(
+            figure(&what, &ours)
+                .beside("Flower's older server", &older)
+                .note("one exchange between memories, by a server that Flower deprecates"),
+        );
+        report.add(
+            figure(&format!("{what}, noised"), &noised)
+                .beside("without noise", &ours)
+                .aim(Aim::RatioAtMost(1.15))
+                .bound("both facilities draw a discrete Gaussian for every number on the cores that they share"),
         );
     }
     mesh.stop().await

@@ -49,7 +49,13 @@ impl Peer {
         })
     }
 
-    /// Seconds of a round of two clients that give back what they were given, of so many 32-bit numbers.
+    /// Seconds of a round of two clients that give back what they were given, of so many 32-bit numbers: with a SuperLink and
+    /// two SuperNodes, as Flower is deployed.
+    pub fn deployed(&self, parameters: usize, rounds: u32) -> Result<f64> {
+        self.seconds(json!({ "work": "deployed", "parameters": parameters, "rounds": rounds }))
+    }
+
+    /// The same with Flower's older server, in memory.
     pub fn noop(&self, parameters: usize, rounds: u32) -> Result<f64> {
         self.seconds(json!({ "work": "no-op", "parameters": parameters, "rounds": rounds }))
     }
