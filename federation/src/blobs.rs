@@ -26,9 +26,14 @@ use rusqlite::{Connection, OptionalExtension as _};
 use std::{collections::BTreeSet, fmt};
 use types::{DataClass, Place, Purpose};
 
-/// Bytes of a chunk: a fifth of a second of a line of 10 Mbit/s.
+/// Bytes of a chunk of which nothing else is known: a fifth of a second of a line of 10 Mbit/s.
 pub const CHUNK_BYTES: usize = 256 << 10;
-/// Bytes of a blob that one call carries: two calls are under way, so that neither end waits for the other.
+/// The smallest chunk, in bytes: half a second of a line of 1 Mbit/s.
+pub const MIN_CHUNK_BYTES: usize = 64 << 10;
+/// The largest chunk, in bytes, of a fast line: as much as a call may have under way.
+pub const MAX_CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of a blob that one call carries to a node that does not say how many it takes: two calls are under way, so that
+/// neither end waits for the other.
 pub const HALF_BYTES: usize = CHUNK_BYTES / 2;
 /// The largest blob, in bytes.
 pub const MAX_BLOB_BYTES: u64 = 4 << 30;

@@ -1,10 +1,11 @@
 //! Blobs on a link ([`crate::blobs`]): the end that dialled fetches what it misses, and puts up what the other one misses,
 //! one chunk at a time and beside the parcels. Nothing more than one chunk is under way, so nothing urgent waits longer
 //! behind a blob of gigabytes than behind one chunk. A chunk is asked for in halves: while one of them comes, the other end
-//! reads the next, and this one writes down the one before.
+//! reads the next, and this one writes down the one before. How large a chunk is follows from how long the last ones took
+//! ([`Pace`]): of a fast line each costs less, and behind one of a slow line nothing urgent waits long.
 use super::{LinkError, ended};
 use crate::{
-    blobs::{Bulk, CHUNK_BYTES, Digest, HALF_BYTES, Missing},
+    blobs::{Bulk, CHUNK_BYTES, Digest, HALF_BYTES, MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Missing},
     wire::{Chunk, Wanted, mesh_client::MeshClient},
 };
 use bytes::Bytes;
@@ -15,17 +16,45 @@ use tonic::{Code, Status, transport::Channel};
 use types::Place;
 
 /// Calls under way at once: all of them carry one chunk.
-const CALLS: usize = CHUNK_BYTES / HALF_BYTES;
+const CALLS: usize = 2;
+/// A call that took less carries twice as much next time, as long as that is no more than a chunk may have.
+const FAST: Duration = Duration::from_millis(10);
+/// A call that took more carries half as much next time.
+const SLOW: Duration = Duration::from_millis(50);
 /// A half that is not here by then: the link is taken for broken.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the end that dialled looks whether the other one misses something, while anything is granted to it.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What is missing, on the wire.
-fn wanted(missing: Missing) -> Wanted {
+/// How many bytes one call carries.
+struct Pace {
+    bytes: usize,
+    calls: usize,
+}
+
+impl Pace {
+    /// Of a chunk that so many calls carry.
+    const fn of(calls: usize) -> Self {
+        let bytes = CHUNK_BYTES / calls;
+        Self { bytes, calls }
+    }
+
+    /// A call that carried so much took so long, from when it was made: where others were before it, with those.
+    fn took(&mut self, bytes: usize, time: Duration) {
+        if time > SLOW {
+            self.bytes = (self.bytes / 2).max(MIN_CHUNK_BYTES / self.calls);
+        } else if time < FAST && bytes >= self.bytes {
+            self.bytes = (self.bytes * 2).min(MAX_CHUNK_BYTES / self.calls);
+        }
+    }
+}
+
+/// What is missing, on the wire, of which so many bytes are taken.
+fn wanted(missing: Missing, most: usize) -> Wanted {
     Wanted {
         digest: missing.digest.as_bytes().to_vec().into(),
         offset: missing.offset,
+        most: u32::try_from(most).unwrap_or(0),
     }
 }
 
@@ -38,7 +67,11 @@ fn read(digest: &[u8], offset: u64) -> Option<Missing> {
 pub(super) async fn give(bulk: &dyn Bulk, to: &Place, asked: Wanted) -> Result<Chunk, Status> {
     let malformed = || Status::invalid_argument("a digest has 32 bytes");
     let missing = read(&asked.digest, asked.offset).ok_or_else(malformed)?;
-    match bulk.chunk(to, missing, HALF_BYTES).await {
+    let most = match asked.most {
+        0 => HALF_BYTES,
+        most => (most as usize).min(MAX_CHUNK_BYTES / CALLS),
+    };
+    match bulk.chunk(to, missing, most).await {
         Ok(Some(data)) => Ok(Chunk {
             digest: asked.digest,
             offset: asked.offset,
@@ -63,7 +96,7 @@ pub(super) async fn take(bulk: &dyn Bulk, from: &Place, chunk: Chunk) -> Result<
         bulk.take(from, at, chunk.data).await.map_err(failed)?;
     }
     let missing = bulk.missing(from).await.map_err(failed)?;
-    Ok(missing.map(wanted).unwrap_or_default())
+    Ok(missing.map(|it| wanted(it, 0)).unwrap_or_default())
 }
 
 /// Carries blobs both ways until the link breaks. `carried` counts what came and went.
@@ -78,8 +111,11 @@ pub(super) async fn carry(
         client,
         there,
         asked: FuturesOrdered::new(),
+        until: 0,
         came: None,
+        down: Pace::of(CALLS),
         up: Chunk::default(),
+        rise: Pace::of(1),
         look: Instant::now(),
     };
     loop {
@@ -106,8 +142,15 @@ pub(super) async fn carry(
     }
 }
 
-/// What was asked for, and what came of it if the other end gives it.
-type Answer = (Missing, Result<Option<Bytes>, LinkError>);
+/// What came of a call.
+struct Answer {
+    at: Missing,
+    /// How many bytes were asked for, and how long that took.
+    most: usize,
+    took: Duration,
+    /// None where the other end does not give it.
+    came: Result<Option<Bytes>, LinkError>,
+}
 
 /// What is between two steps.
 struct Carrier<'a> {
@@ -116,10 +159,14 @@ struct Carrier<'a> {
     there: &'a Place,
     /// Under way, in the order of the blob.
     asked: FuturesOrdered<BoxFuture<'static, Answer>>,
+    /// Where the last of them ends.
+    until: u64,
     /// What came while the half before it was written down.
     came: Option<Answer>,
+    down: Pace,
     /// What the other end misses.
     up: Chunk,
+    rise: Pace,
     /// When the other end is asked what it misses, if it missed nothing.
     look: Instant,
 }
@@ -133,10 +180,19 @@ impl Carrier<'_> {
     }
 
     fn ask(&mut self, at: Missing) {
-        let mut client = self.client.clone();
-        let call = async move { asked(client.fetch(wanted(at))).await };
-        let answer = call.map(move |came| (at, came.map(|chunk| chunk.map(|it| it.data))));
-        self.asked.push_back(answer.boxed());
+        let (mut client, most) = (self.client.clone(), self.down.bytes);
+        self.until = at.offset + most as u64;
+        let call = async move {
+            let began = Instant::now();
+            let came = asked(client.fetch(wanted(at, most))).await;
+            Answer {
+                at,
+                most,
+                took: began.elapsed(),
+                came: came.map(|chunk| chunk.map(|it| it.data)),
+            }
+        };
+        self.asked.push_back(call.boxed());
     }
 
     /// Takes what is missing here next, if the other end gives it: whether it did. What lies behind comes meanwhile, and
@@ -154,7 +210,13 @@ impl Carrier<'_> {
                 self.asked.next().await
             }
         };
-        let Some((at, came)) = came else {
+        let Some(Answer {
+            at,
+            most,
+            took,
+            came,
+        }) = came
+        else {
             return Ok(false);
         };
         let Some(data) = came? else {
@@ -162,19 +224,22 @@ impl Carrier<'_> {
             self.bulk.not_given(at.digest).await;
             return Ok(false);
         };
+        self.down.took(data.len(), took);
         // A shorter one is the last of its blob.
-        let full = data.len() == HALF_BYTES;
+        let full = data.len() == most;
         if !full {
             self.asked.clear();
         }
         while full && self.asked.len() < CALLS {
-            let halves = self.asked.len() as u64 + 1;
-            let offset = at.offset + halves * HALF_BYTES as u64;
+            let offset = match self.asked.is_empty() {
+                true => at.offset + data.len() as u64,
+                false => self.until,
+            };
             self.ask(Missing { offset, ..at });
         }
         let taking = self.bulk.take(self.there, at, data);
         let (next, came) = tokio::join!(taking, self.asked.next());
-        self.came = came.filter(|(at, _)| matches!(next, Ok(next) if next == Some(*at)));
+        self.came = came.filter(|came| matches!(next, Ok(next) if next == Some(came.at)));
         if self.came.is_none() {
             self.asked.clear();
         }
@@ -194,24 +259,32 @@ impl Carrier<'_> {
                 return Ok(false);
             }
         }
-        let up = std::mem::take(&mut self.up);
-        let behind = read(&up.digest, up.offset + up.data.len() as u64);
-        let behind = behind.filter(|_| up.data.len() == CHUNK_BYTES);
+        let (up, carries) = (std::mem::take(&mut self.up), self.rise.bytes);
+        let (bytes, began) = (up.data.len(), Instant::now());
+        let behind = read(&up.digest, up.offset + bytes as u64);
+        let behind = behind.filter(|_| bytes > 0);
         let (bulk, there) = (self.bulk, self.there);
         let reading = async {
             match behind {
-                Some(behind) => bulk.chunk(there, behind, CHUNK_BYTES).await,
+                Some(behind) => bulk.chunk(there, behind, carries).await,
                 None => Ok(None),
             }
         };
-        let (next, ahead) = tokio::join!(asked(self.client.put(up)), reading);
+        let putting = async {
+            let next = asked(self.client.put(up)).await;
+            (next, began.elapsed())
+        };
+        let ((next, took), ahead) = tokio::join!(putting, reading);
+        if bytes > 0 {
+            self.rise.took(bytes, took);
+        }
         let next = next?.and_then(|next| read(&next.digest, next.offset));
         let Some(missing) = next else {
             return Ok(false);
         };
         let data = match ahead? {
             Some(data) if behind == next => Some(data),
-            _ => bulk.chunk(there, missing, CHUNK_BYTES).await?,
+            _ => bulk.chunk(there, missing, self.rise.bytes).await?,
         };
         let Some(data) = data else {
             return Ok(false);
