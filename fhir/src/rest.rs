@@ -14,6 +14,7 @@ mod finding;
 mod history;
 mod including;
 mod lastn;
+mod meta;
 mod negotiation;
 mod outcome;
 mod packing;

@@ -106,6 +106,8 @@ mod importing_tests;
 mod instants_tests;
 #[path = "rest/long_tests.rs"]
 mod long_tests;
+#[path = "rest/meta_tests.rs"]
+mod meta_tests;
 #[path = "rest/owned_tests.rs"]
 mod owned_tests;
 #[path = "rest/page_tests.rs"]

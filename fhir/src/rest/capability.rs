@@ -141,7 +141,11 @@ fn operations(kind: ResourceType, exports: bool) -> Value {
         let url = format!("http://hl7.org/fhir/OperationDefinition/{definition}");
         json!({"name": name, "definition": url})
     };
-    let mut all = vec![of("meta", "Resource-meta")];
+    let mut all = vec![
+        of("meta", "Resource-meta"),
+        of("meta-add", "Resource-meta-add"),
+        of("meta-delete", "Resource-meta-delete"),
+    ];
     match kind.as_str() {
         "Patient" => all.push(of("everything", "Patient-everything")),
         "Encounter" => all.push(of("everything", "Encounter-everything")),

@@ -1,5 +1,5 @@
 //! `$everything` of a patient or an encounter (FHIR R4 patient-operation-everything.html), all types of a compartment
-//! (`[type]/[id]/*`, FHIR R4 http.html#vsearch), and `$meta`.
+//! (`[type]/[id]/*`, FHIR R4 http.html#vsearch).
 //!
 //! Everything of a compartment goes by resource type and, within each, by id: an order that tells nothing of when what
 //! was stored. Types that the token does not let its bearer read are left out.
@@ -23,7 +23,6 @@ use crate::store::{
 use axum::{http::HeaderMap, response::IntoResponse};
 use dates::Span;
 use referred::Seen;
-use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use types::Timestamp;
 
@@ -386,39 +385,4 @@ impl Compartment<'_> {
         found.truncate(usize::from(left));
         Ok((found, more))
     }
-}
-
-/// `GET [type]/[id]/$meta`: what the server says of a resource, and its tags (FHIR R4 resource-operation-meta.html).
-pub async fn meta(
-    api: &FhirApi,
-    kind: ResourceType,
-    id: FhirId,
-    asker: &Asker,
-    pairs: InUrl,
-    headers: &HeaderMap,
-) -> Result<access::Found, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Tagged<'a> {
-        #[serde(borrow)]
-        meta: &'a RawValue,
-    }
-    let pairs = in_url(pairs)?;
-    check_format(headers, &pairs)?;
-    let is_unknown =
-        |(name, _): &&(String, String)| !matches!(name.as_str(), "_format" | "_pretty");
-    if let Some((name, _)) = pairs.iter().find(is_unknown) {
-        let name: String = name.chars().take(64).collect();
-        return Err(Failure::unknown_parameters(&[name]));
-    }
-    let stored = reading::current(api, kind, &id, asker).await?;
-    let instants = reading::instants(api, &asker.reader, stored.seq).await?;
-    let whole = stored.stamped_text(&instants.of(&stored))?;
-    let found: Tagged<'_> = serde_json::from_str(&whole).map_err(|_| Failure::undrawn())?;
-    let body = format!(
-        "{{\"resourceType\":\"Parameters\",\"parameter\":[{{\"name\":\"return\",\"valueMeta\":{}}}]}}",
-        found.meta.get()
-    );
-    let request = format!("{kind}/{id}/$meta");
-    let patient = (kind == ResourceType::Patient).then_some(id);
-    Ok(access::Found::new(json(body).into_response(), 1, request).of(patient))
 }

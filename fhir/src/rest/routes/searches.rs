@@ -2,7 +2,7 @@
 use super::super::access::{Asker, Found};
 use super::super::{
     Answer, Api, FhirApi, InUrl, Interaction, Pairs, check_format, everything, finding,
-    finding::Root, outcome::Failure, searching::search_type, subscribing,
+    finding::Root, meta, outcome::Failure, searching::search_type, subscribing,
 };
 use super::{InBody, Posted, Segments, id_of, in_url, is_readable, kind_of};
 use crate::query::is_compartment;
@@ -93,11 +93,12 @@ pub async fn below(api: Api, path: Segments, pairs: InUrl, headers: HeaderMap) -
             let asker = api.asker(&headers, of, Interaction::Read)?;
             let found = async {
                 let id = id_of(path.at(1)?)?;
-                everything::meta(&api, of, id, &asker, pairs, &headers).await
+                meta::meta(&api, of, id, &asker, pairs, &headers).await
             };
             let found = found.await;
             asker.answer(&api, found).await
         }
+        "$meta-add" | "$meta-delete" => Err(Failure::method().allowing("POST")),
         "$status" | "$events" if of.as_str() == SUBSCRIPTION => {
             subscribing::one(&api, &headers, (path.at(1), inner), in_url(pairs)).await
         }
