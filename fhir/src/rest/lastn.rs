@@ -1,9 +1,11 @@
 //! `Observation/$lastn` (FHIR R4 observation-operation-lastn.html): the last readings of one patient, so many of each code.
+//! What was entered in error, or cancelled before it was measured, is none of them.
 use super::routes::in_url;
 use super::{
     FhirApi, InUrl, Pairs, access, access::Asker, bundle, check_format, json, outcome::Failure,
     reading, searching, sight::Sight,
 };
+use crate::map::WITHDRAWN;
 use crate::search::{self, Filter, Query};
 use crate::store::{FhirId, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Stored};
 use axum::{http::HeaderMap, response::IntoResponse};
@@ -14,8 +16,10 @@ use types::Code;
 
 /// Readings of one code.
 const MAX_OF_EACH: u16 = 100;
-/// Readings that are looked at where the client names no codes. More would hold up others.
+/// Readings that are looked at. More would hold up others.
 const MAX_LOOKED_AT: usize = 20_000;
+/// The status of what was not measured in the end (FHIR R4 ObservationStatus).
+const CANCELLED: &str = "cancelled";
 
 #[derive(Deserialize)]
 struct Coded<'a> {
@@ -128,7 +132,7 @@ impl Asked {
 
     /// The last readings of each code that is named.
     async fn by_codes(&self, api: &FhirApi, codes: &[Code]) -> Result<Vec<Stored>, Failure> {
-        let mut found = Vec::new();
+        let (mut found, mut looked_at) = (Vec::new(), 0);
         for code in codes {
             let mut query = Query {
                 count: self.max,
@@ -136,7 +140,21 @@ impl Asked {
                 ..self.query.clone()
             };
             query.filters.push(Filter::Code(vec![*code]));
-            found.extend(api.store.search(&query).await?.resources);
+            let before = found.len();
+            loop {
+                let page = api.store.search(&query).await?;
+                looked_at += page.resources.iter().map(Stored::weight).sum::<usize>();
+                found.extend(page.resources.into_iter().filter(stands));
+                found.truncate(before + usize::from(self.max));
+                query.after = page.next;
+                let is_enough = found.len() == before + usize::from(self.max);
+                if is_enough || query.after.is_none() {
+                    break;
+                }
+                if looked_at >= MAX_LOOKED_AT {
+                    return Err(Failure::too_many_last());
+                }
+            }
             if found.len() > usize::from(MAX_PAGE) {
                 return Err(Failure::too_many_last());
             }
@@ -155,7 +173,8 @@ impl Asked {
         loop {
             let page = api.store.search(&query).await?;
             looked_at += page.resources.iter().map(Stored::weight).sum::<usize>();
-            for stored in page.resources.into_iter().filter(|one| sight.shows(one)) {
+            let shown = page.resources.into_iter().filter(|one| sight.shows(one));
+            for stored in shown.filter(stands) {
                 let count = counts.entry(code_of(&stored)).or_default();
                 if *count < self.max {
                     *count += 1;
@@ -175,6 +194,24 @@ impl Asked {
             }
         }
     }
+}
+
+/// Whether a reading stands: not where it was entered in error, or cancelled.
+fn stands(stored: &Stored) -> bool {
+    #[derive(Deserialize)]
+    struct Standing<'a> {
+        #[serde(borrow)]
+        status: Option<Cow<'a, str>>,
+    }
+    if ![WITHDRAWN, CANCELLED]
+        .iter()
+        .any(|status| stored.json.contains(status))
+    {
+        return true;
+    }
+    let standing: Option<Standing<'_>> = serde_json::from_str(&stored.json).ok();
+    let status = standing.and_then(|standing| standing.status);
+    status.is_none_or(|status| ![WITHDRAWN, CANCELLED].contains(&status.as_ref()))
 }
 
 /// System and code of the first coding; the text of what has no coding.

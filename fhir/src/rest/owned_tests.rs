@@ -674,3 +674,45 @@ async fn what_clients_observe_is_hidden_by_a_scope_and_with_a_patient_who_opted_
         .await;
     assert_eq!(count.json()["total"], 3);
 }
+
+#[tokio::test]
+async fn the_last_readings_are_none_that_were_entered_in_error_or_cancelled() {
+    let api = fixture().await;
+    let patient = the_patient();
+    let mut written = Vec::new();
+    for (systolic, status) in [
+        (131, "final"),
+        (132, "cancelled"),
+        (133, "entered-in-error"),
+    ] {
+        let mut one = pressure(&patient, systolic);
+        one["status"] = json!(status);
+        written.push(api.create(&one).await);
+    }
+    // The last reading of the patient.
+    let reading = fixture::observation(55);
+    let name = format!("Observation/{}", reading.id());
+    let code = reading.index().code.unwrap().info().code;
+    let paths = [
+        format!("/fhir/Observation/$lastn?patient={patient}&max=100"),
+        format!("/fhir/Observation/$lastn?patient={patient}&max=100&code={code},85354-9"),
+    ];
+    for is_withdrawn in [false, true] {
+        for path in &paths {
+            let found = api.get(path).await.entries("match");
+            assert_eq!(found.contains(&name), !is_withdrawn, "{path}");
+            assert!(found.contains(&written[0]), "{path}");
+            assert!(
+                !found.contains(&written[1]) && !found.contains(&written[2]),
+                "{path}"
+            );
+        }
+        let delivery = Delivery {
+            parcel: fixture::parcel(77),
+            source: fixture::source(1),
+            resources: vec![fixture::withdrawn(55)],
+        };
+        let applied = api.store.apply(vec![delivery], Timestamp(3_000)).await;
+        assert!(applied.unwrap()[0].conflicts.is_empty());
+    }
+}
