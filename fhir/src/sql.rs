@@ -40,12 +40,13 @@ pub(crate) fn order(sort: &Sort) -> String {
 }
 
 /// Every version, once. What facilities deliver in one version has it in `resource` alone; of everything else every
-/// version is in `history`. Behind the columns of a version stands 1 where it was created by POST, and 0 otherwise.
+/// version is in `history`. Behind the columns of a version stands how it came ([`crate::store::Came`]).
 pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     const ROW: &str = "type, id, version, updated, body, source, seq";
     // Of what was stored before it was kept nobody knows.
-    const POSTED: &str =
-        "coalesce(h.posted, CASE WHEN h.version = 1 AND h.author IS NOT NULL THEN 1 ELSE 0 END)";
+    const CAME: &str = "CAST(CASE WHEN coalesce(h.posted, CASE WHEN h.version = 1 AND h.author IS NOT NULL THEN 1 ELSE 0 END) = 1 \
+         THEN 1 WHEN h.version > 1 AND EXISTS (SELECT 1 FROM history p WHERE p.type = h.type AND p.id = h.id \
+         AND p.version = h.version - 1 AND p.body = '') THEN 2 ELSE 0 END AS BIGINT)";
     let order = match query.by_id {
         true => "type, id, version",
         false => "seq DESC, type, id, version",
@@ -54,14 +55,14 @@ pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
     // One more than asked for tells whether there is a next page.
     let limit = sql.mark(i64::from(query.count) + 1);
     sql.push(&format!(
-        "SELECT {ROW}, posted FROM (SELECT * FROM (SELECT {ROW}, 0 AS posted FROM resource \
+        "SELECT {ROW}, came FROM (SELECT * FROM (SELECT {ROW}, CAST(0 AS BIGINT) AS came FROM resource \
          WHERE author IS NULL AND {} ",
         single_version(dialect, query)
     ));
     sql.versions(query);
     sql.push(&format!(
         " ORDER BY {order} LIMIT {limit}) AS one UNION ALL SELECT * FROM (SELECT type, id, version, updated, body, \
-         (SELECT source FROM resource r WHERE r.type = h.type AND r.id = h.id) AS source, seq, {POSTED} AS posted \
+         (SELECT source FROM resource r WHERE r.type = h.type AND r.id = h.id) AS source, seq, {CAME} AS came \
          FROM history h WHERE 1 = 1 "
     ));
     sql.versions(query);
@@ -76,7 +77,7 @@ pub(crate) fn history(dialect: Dialect, query: &HistoryQuery) -> Sql {
         " ORDER BY {order} LIMIT {limit}) AS other) AS both_of ORDER BY {order} LIMIT {limit}"
     ));
     if dialect == Dialect::Postgres {
-        sql.text = bounded(&sql.text, ", posted", query.count);
+        sql.text = bounded(&sql.text, ", came", query.count);
     }
     sql
 }

@@ -31,7 +31,7 @@ pub use extent::{Extent, ExtentPage, Whose};
 pub use find::{Find, FindPage, FindPlace, Guard, Sights};
 pub use full::{MAX_PAGE, MAX_PAGE_BYTES};
 pub(crate) use full::{bytes_of, fill};
-pub use history::{HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
+pub use history::{Came, HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
 pub use measure::Measure;
 use serde::Deserialize;
 use serde_json::value::RawValue;

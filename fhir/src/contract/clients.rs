@@ -386,19 +386,26 @@ pub async fn the_history_says_what_was_created_by_post(engine: &dyn Engine) {
     one(&*store, posted).await;
     one(&*store, put(2, 1, Expect::Absent)).await;
     one(&*store, put(1, 2, Expect::Anything)).await;
+    one(&*store, delete(2, Expect::Anything)).await;
+    one(&*store, put(2, 2, Expect::Absent)).await;
+    one(&*store, put(2, 3, Expect::Anything)).await;
     for by_id in [false, true] {
         let query = HistoryQuery {
             by_id,
             ..all(Scope::Everything)
         };
         let page = store.history(&query).await.unwrap();
-        assert_eq!(page.versions.len(), 5);
+        assert_eq!(page.versions.len(), 8);
         let posted = page
             .versions
             .iter()
-            .filter(|one| page.posted.contains(&one.seq));
+            .filter(|one| page.came.posted.contains(&one.seq));
         let posted: Vec<_> = posted.map(|one| (one.id.clone(), one.version)).collect();
         assert_eq!(posted, [(id(1), 1)], "{by_id}");
+        let revived = page.versions.iter();
+        let revived = revived.filter(|one| page.came.revived.contains(&one.seq));
+        let revived: Vec<_> = revived.map(|one| (one.id.clone(), one.version)).collect();
+        assert_eq!(revived, [(id(2), 3)], "{by_id}");
     }
 }
 

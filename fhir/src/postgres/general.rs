@@ -340,7 +340,7 @@ pub async fn history(client: &Object, query: &HistoryQuery) -> Result<Option<His
     let sql = sql::history(Dialect::Postgres, query);
     let statement = client.prepare_cached(&sql.text).await?;
     let rows = client.query(&statement, &params(&sql)).await?;
-    let version = |row: &Row| Some((stored(row)?, row.get::<_, i64>(7) == 1));
+    let version = |row: &Row| Some((stored(row)?, row.get::<_, i64>(7)));
     let (shown, more) = on_page(&rows, query.count);
     let versions: Option<Vec<_>> = shown.iter().map(version).collect();
     Ok(versions.map(|versions| HistoryPage::of(versions, more)))

@@ -13,12 +13,11 @@ use super::{
 use crate::axis::{self, Axis, Commits};
 use crate::search::{self, DEFAULT_PAGE, Interval, Seal};
 use crate::store::{
-    HistoryPage, HistoryPlace, HistoryQuery, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Scope, Stored,
-    There, bytes_of,
+    Came, HistoryPage, HistoryPlace, HistoryQuery, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Scope,
+    Stored, There, bytes_of,
 };
 use axum::{http::HeaderMap, response::IntoResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use std::collections::BTreeSet;
 use told::bundle;
 use types::Timestamp;
 
@@ -42,20 +41,19 @@ struct Asked {
     used: Vec<(String, String)>,
 }
 
-/// Versions, the commits of those that were created by POST, and the cursor of the next page.
+/// Versions, how they came, and the cursor of the next page.
 #[derive(Default)]
 struct Versions {
     versions: Vec<Stored>,
-    posted: BTreeSet<i64>,
+    came: Came,
     next: Option<String>,
 }
 
-/// Versions as the store has them, each with the place behind it, the commits of those that were created by POST, and
-/// whether there are more.
+/// Versions as the store has them, each with the place behind it, how they came, and whether there are more.
 #[derive(Default)]
 struct Looked {
     versions: Vec<(Stored, Option<String>)>,
-    posted: BTreeSet<i64>,
+    came: Came,
     more: bool,
 }
 
@@ -233,12 +231,12 @@ async fn page(
                 .into_iter()
                 .map(|(stored, _)| stored)
                 .collect(),
-            posted: looked.posted,
+            came: looked.came,
             next: last.filter(|_| looked.more),
         });
     }
     query.count = CHUNK;
-    let (mut shown, mut posted) = (Vec::new(), BTreeSet::new());
+    let (mut shown, mut came) = (Vec::new(), Came::default());
     let (mut next, mut looked_at, mut bytes) = (None, 0, 0);
     let mut cursor = cursor.map(str::to_owned);
     loop {
@@ -246,7 +244,7 @@ async fn page(
         let versions = looked.versions.iter();
         looked_at += versions.map(|(one, _)| one.weight()).sum::<usize>();
         let last = looked.versions.last().and_then(|(_, place)| place.clone());
-        posted.extend(looked.posted);
+        came.extend(looked.came);
         for (stored, place) in looked.versions {
             if !sight.shows(&stored) {
                 continue;
@@ -254,7 +252,7 @@ async fn page(
             if shown.len() == wanted || bytes >= MAX_PAGE_BYTES {
                 return Ok(Versions {
                     versions: shown,
-                    posted,
+                    came,
                     next,
                 });
             }
@@ -266,7 +264,7 @@ async fn page(
         if cursor.is_none() || looked_at >= MAX_LOOKED_AT {
             return Ok(Versions {
                 versions: shown,
-                posted,
+                came,
                 next: cursor,
             });
         }
@@ -300,7 +298,7 @@ async fn by_commits(
     let page = api.store.history(&query).await?;
     let HistoryPage {
         versions,
-        posted,
+        came,
         next,
     } = page;
     let versions = versions.into_iter().map(|stored| {
@@ -311,7 +309,7 @@ async fn by_commits(
     });
     Ok(Looked {
         versions: versions.collect(),
-        posted,
+        came,
         more: next.is_some(),
     })
 }
@@ -358,7 +356,7 @@ async fn by_marks(
     let until = query.commits.and_then(|commits| commits.until);
     let mut versions: Vec<(Stored, Option<String>)> = Vec::new();
     let mut bytes = 0;
-    let mut posted = BTreeSet::new();
+    let mut came = Came::default();
     for step in steps {
         let is_asked_for = step.until.is_none_or(|until| since < until);
         if !is_asked_for {
@@ -382,7 +380,7 @@ async fn by_marks(
                 ..query.clone()
             })
             .await?;
-        posted.extend(page.posted);
+        came.extend(page.came);
         bytes += bytes_of(&page.versions);
         versions.extend(page.versions.into_iter().map(|stored| {
             let (kind, id, version) = (stored.kind, &stored.id, stored.version);
@@ -395,14 +393,14 @@ async fn by_marks(
         if is_full || page.next.is_some() {
             return Ok(Looked {
                 versions,
-                posted,
+                came,
                 more: true,
             });
         }
     }
     Ok(Looked {
         versions,
-        posted,
+        came,
         more: false,
     })
 }

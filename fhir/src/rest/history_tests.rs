@@ -122,12 +122,23 @@ async fn a_history_says_what_was_posted_and_what_was_put() {
         assert_eq!(reply.status.as_u16(), status, "{}", reply.text);
         body["recordedDate"] = json!("2002");
     }
+    assert_eq!(api.write(Method::DELETE, &path, &[], "").await.status, 204);
+    let revived = api.write(Method::PUT, &path, &[], &body.to_string()).await;
+    assert_eq!(revived.status, 201, "{}", revived.text);
     let delivered = format!("Patient/{}", fixture::patient(1, 1950).id());
     let kind = "Condition".to_owned();
     for (of, expected) in [
         (&posted, vec![("POST", &kind, "201")]),
         (&in_transaction, vec![("POST", &kind, "201")]),
-        (&put, vec![("PUT", &put, "200"), ("PUT", &put, "201")]),
+        (
+            &put,
+            vec![
+                ("PUT", &put, "201"),
+                ("DELETE", &put, "204"),
+                ("PUT", &put, "200"),
+                ("PUT", &put, "201"),
+            ],
+        ),
         (
             &delivered,
             vec![("PUT", &delivered, "200"), ("PUT", &delivered, "201")],

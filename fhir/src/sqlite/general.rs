@@ -286,7 +286,7 @@ pub fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Resul
     let sql = sql::history(Dialect::Sqlite, query);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let rows = statement.query_map(params_from_iter(sql.binds), |row| {
-        Ok((stored(row)?, row.get::<_, i64>(7)? == 1))
+        Ok((stored(row)?, row.get::<_, i64>(7)?))
     })?;
     let (rows, more) = fill(rows, query.count, |(stored, _)| stored)?;
     Ok(HistoryPage::of(rows, more))

@@ -67,28 +67,52 @@ impl HistoryPlace {
     }
 }
 
+/// How versions came, by their commits: what is in neither was put under the id of a resource that was there, or is its
+/// first version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Came {
+    /// Created by POST of their type. Of what was stored before that was kept, the first version that a client wrote counts as
+    /// one.
+    pub posted: BTreeSet<i64>,
+    /// Put under an id whose resource had been deleted.
+    pub revived: BTreeSet<i64>,
+}
+
+impl Came {
+    /// With those of another page.
+    pub fn extend(&mut self, other: Self) {
+        self.posted.extend(other.posted);
+        self.revived.extend(other.revived);
+    }
+}
+
 /// One page of versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
     /// In the order that was asked for.
     pub versions: Vec<Stored>,
-    /// The commits of those that were created by POST of their type; the others were put under their ids. Of what was stored
-    /// before that was kept, the first version that a client wrote counts as one.
-    pub posted: BTreeSet<i64>,
+    /// How they came.
+    pub came: Came,
     /// Where the next page begins, if there are more.
     pub next: Option<HistoryPlace>,
 }
 
 impl HistoryPage {
-    /// Of the rows that it shows, each with whether it was created by POST, and whether there are more.
-    pub(crate) fn of(rows: Vec<(Stored, bool)>, more: bool) -> Self {
-        let posted = rows.iter().filter(|(_, posted)| *posted);
-        let posted = posted.map(|(stored, _)| stored.seq).collect();
+    /// Of the rows that it shows, each with how it came (1 and 2, as [`Came`] has them), and whether there are more.
+    pub(crate) fn of(rows: Vec<(Stored, i64)>, more: bool) -> Self {
+        let commits = |how: i64| -> BTreeSet<i64> {
+            let so = rows.iter().filter(|(_, came)| *came == how);
+            so.map(|(stored, _)| stored.seq).collect()
+        };
+        let came = Came {
+            posted: commits(1),
+            revived: commits(2),
+        };
         let versions: Vec<Stored> = rows.into_iter().map(|(stored, _)| stored).collect();
         let next = versions.last().filter(|_| more).map(HistoryPlace::of);
         Self {
             versions,
-            posted,
+            came,
             next,
         }
     }

@@ -1,7 +1,7 @@
 //! A history as a Bundle: what was done to each resource, and what came of it.
 use super::super::{FhirApi, vantage::Instants};
 use super::{Asked, Versions, request};
-use crate::store::{Kind, StoreError, Stored};
+use crate::store::{Came, Kind, StoreError, Stored};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -59,10 +59,10 @@ pub(super) fn bundle(
     let mut links = vec![link("self", asked.cursor.as_deref())];
     let next = found.next.as_deref();
     links.extend(next.map(|next| link("next", Some(next))));
-    let entries = found.versions.iter().map(|one| {
-        let is_posted = found.posted.contains(&one.seq);
-        entry(api, (one, is_posted), instants)
-    });
+    let entries = found
+        .versions
+        .iter()
+        .map(|one| entry(api, (one, &found.came), instants));
     let bundle = Bundle {
         kind: "history",
         link: links,
@@ -74,13 +74,14 @@ pub(super) fn bundle(
 /// What was put under an id that nothing was under is created too (FHIR R4 http.html#upsert).
 fn entry(
     api: &FhirApi,
-    (stored, is_posted): (&Stored, bool),
+    (stored, came): (&Stored, &Came),
     instants: &Instants,
 ) -> Result<Entry, StoreError> {
     let (kind, id) = (stored.kind, &stored.id);
     let (method, url, status) = match stored.version {
         _ if stored.is_deleted() => ("DELETE", format!("{kind}/{id}"), "204"),
-        _ if is_posted => ("POST", kind.to_string(), "201"),
+        _ if came.posted.contains(&stored.seq) => ("POST", kind.to_string(), "201"),
+        _ if came.revived.contains(&stored.seq) => ("PUT", format!("{kind}/{id}"), "201"),
         1 => ("PUT", format!("{kind}/{id}"), "201"),
         _ => ("PUT", format!("{kind}/{id}"), "200"),
     };
