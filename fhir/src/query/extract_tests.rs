@@ -175,6 +175,26 @@ fn contained_resources_and_what_is_elsewhere_are_told_apart() {
 }
 
 #[test]
+fn a_reference_that_only_names_something_is_not_missing_and_leads_nowhere() {
+    let found = rows(
+        r##"{"resourceType":"Condition","subject":{"display":"somebody"},"asserter":{"identifier":{"system":"s"}},
+            "encounter":{"reference":"#e","display":"here"},"evidence":[{"detail":[{"id":"x"}]}]}"##,
+    );
+    let nowhere = Value::Reference {
+        resource_type: None,
+        id: None,
+        version: None,
+        url: None,
+        identifier: None,
+    };
+    assert_eq!(of(&found, "subject"), [&nowhere]);
+    assert_eq!(of(&found, "asserter"), [&nowhere]);
+    for code in ["encounter", "evidence-detail"] {
+        assert!(of(&found, code).is_empty(), "{code}");
+    }
+}
+
+#[test]
 fn a_value_that_stands_twice_has_one_row_and_what_is_no_resource_has_none() {
     let found = rows(r#"{"resourceType":"Patient","name":[{"given":["A","A"]},{"text":"A"}]}"#);
     assert_eq!(of(&found, "given").len(), 1);
@@ -205,8 +225,8 @@ fn json_files(dir: &FilePath, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether an element leads somewhere: a reference with a display alone, or to what is contained, has no row, nor has
-/// an attachment that stands for a reference.
+/// Whether an element has a row: a reference to what is contained has none, nor has an attachment that stands for a
+/// reference.
 fn leads(kind: Kind, item: &Item<'_>) -> bool {
     match item {
         Item::Element(element)
@@ -215,9 +235,11 @@ fn leads(kind: Kind, item: &Item<'_>) -> bool {
             false
         }
         Item::Element(element) if kind == Kind::Reference && element.type_name() == "Reference" => {
-            let reference = element.member("reference");
-            reference.is_some_and(|reference| !reference.starts_with('#'))
-                || child(element, "identifier").is_some()
+            let is_named = child(element, "identifier").is_some();
+            match element.member("reference") {
+                Some(reference) => is_named || !reference.starts_with('#'),
+                None => is_named || element.member("display").is_some(),
+            }
         }
         _ => true,
     }

@@ -103,6 +103,8 @@ pub fn values(item: &Item<'_>, base: &str) -> Vec<Value> {
     }
 }
 
+/// A reference that names something and leads nowhere, by a display or an identifier without a value, has a row all the same:
+/// it is not missing. What is contained is in no index.
 fn reference(element: &Element<'_>, base: &str) -> Option<Value> {
     let identifier = child(element, "identifier").and_then(|identifier| {
         let value = cut(identifier.member("value")?).to_owned();
@@ -118,7 +120,12 @@ fn reference(element: &Element<'_>, base: &str) -> Option<Value> {
         .and_then(|text| split_reference(text, Bases::of(base)));
     let mut found = target.map(to).unwrap_or_default();
     if target.is_none() && identifier.is_none() {
-        return None;
+        let is_named =
+            element.member("display").is_some() || child(element, "identifier").is_some();
+        let leads_within = element.member("reference").is_some();
+        if leads_within || !is_named {
+            return None;
+        }
     }
     found.kind = found.kind.or_else(|| element.member("type"));
     found.identifier = identifier;
