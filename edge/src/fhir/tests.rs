@@ -729,6 +729,21 @@ async fn an_opt_out_behind_a_page_of_other_consents_is_in_force() {
     assert_eq!(facility.withheld().await, [true]);
 }
 
+#[tokio::test]
+async fn an_opt_out_of_a_patient_who_is_named_by_a_url_of_this_server_is_in_force() {
+    let mut facility = facility("").await;
+    facility.measure(1..3).await;
+    facility.follow().await;
+    let patient = facility.find("Patient").await[0]["id"].clone();
+    let patient = format!("Patient/{}", patient.as_str().unwrap());
+    let absolute = format!("https://facility.example/fhir/{patient}");
+    let write = consent(&absolute, "active", "deny");
+    let (status, made) = facility.ask("POST", "Consent", OWN, &write).await;
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(made["patient"]["reference"], patient.as_str());
+    assert_eq!(facility.withheld().await, [true]);
+}
+
 #[test]
 fn a_request_that_no_route_sees_is_answered_as_fhir_answers_errors() {
     let words = worded(Router::new()).unread.unwrap();

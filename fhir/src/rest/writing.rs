@@ -1,5 +1,6 @@
 //! Create, update and delete (FHIR R4 http.html#create): judged, written down, and then done.
 use super::Reader;
+use super::bundled::Names;
 use super::routes::InBody;
 use super::validating::resource_in;
 use super::{
@@ -8,6 +9,7 @@ use super::{
     reading::instants_at, sight::Sight, vantage::Instants,
 };
 use crate::admit::{Holding, is_uuid};
+use crate::bases::Bases;
 use crate::json::Json;
 use crate::store::{
     Change, Draft, Expect, FhirId, Guard, ResourceType, Stored, Transacted, Transaction, Unmet,
@@ -18,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// What a write brings along.
 pub struct Request<'a> {
@@ -231,7 +234,34 @@ pub fn draft(api: &FhirApi, kind: ResourceType, id: FhirId, text: &str) -> Resul
         return Err(Failure::condition_outside());
     }
     let holding = (api.holding)();
-    Draft::parse(&holding, kind, id, text, &api.base).map_err(|unfit| Failure::unfit(&unfit))
+    let text = with_patient_here(kind, text, api.bases());
+    Draft::parse(&holding, kind, id, &text, &api.base).map_err(|unfit| Failure::unfit(&unfit))
+}
+
+/// The text of a Consent whose patient it names by a URL of this server, by which clients reach it today: as Patient/id, by
+/// which a choice about research is kept wherever it is read ([`crate::consent`]).
+fn with_patient_here<'t>(kind: ResourceType, text: &'t str, bases: Bases<'_>) -> Cow<'t, str> {
+    let relative = || -> Option<(String, String)> {
+        let tree = Json::parse(text).ok()?;
+        let patient = tree.object()?.get("patient")?.object()?;
+        let absolute = patient.text("reference")?;
+        let below = bases.below(absolute)?;
+        Some((absolute.to_owned(), below.to_owned()))
+    };
+    if kind.as_str() != "Consent" {
+        return Cow::Borrowed(text);
+    }
+    match relative() {
+        Some(name) => {
+            let all = HashMap::from([name]);
+            let names = Names {
+                all: &all,
+                base: "",
+            };
+            Cow::Owned(bundled::resolved(text, &names))
+        }
+        None => Cow::Borrowed(text),
+    }
 }
 
 pub fn intent_of(draft: &Draft) -> Intent {
