@@ -127,6 +127,7 @@ pub const CASES: &[Case] = cases![
     costing::a_page_of_a_search_costs_the_same_wherever_it_is,
     long::a_page_ends_by_its_bytes_and_the_next_one_goes_on_behind_it,
     long::what_is_long_makes_a_new_version_by_another_content_alone,
+    long::of_many_who_look_at_once_each_gets_its_own_however_long_it_is,
     telling::every_change_that_is_watched_has_its_event_and_what_was_not_done_has_none,
     telling::readings_that_are_delivered_have_their_events_and_foreign_deliveries_none,
     telling::what_clients_observe_has_its_events,

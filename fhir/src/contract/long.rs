@@ -8,6 +8,7 @@ use crate::store::{
     ResourceStore, ResourceType, Scope, Stored, Transacted, Transaction, Written,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use types::Timestamp;
 
 const NOW: Timestamp = Timestamp(1_700_000_009_000);
@@ -205,4 +206,23 @@ pub async fn what_is_long_makes_a_new_version_by_another_content_alone(engine: &
     };
     assert_eq!(transact(&*store, vec![delete]).await[0].version, 5);
     assert_eq!(store.read(basic(), &id).await.unwrap(), None);
+}
+
+pub async fn of_many_who_look_at_once_each_gets_its_own_however_long_it_is(engine: &dyn Engine) {
+    const CLIENTS: u32 = 64;
+    let store = engine.open().await;
+    let bytes = |number: u32| if number % 2 == 0 { 800 } else { 80_000 };
+    let changes = (0..8).map(|number| put(basic(), number, ("a", bytes(number))));
+    transact(&*store, changes.collect()).await;
+    let clients = (0..CLIENTS).map(|client| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.look(basic(), &id(client % 10)).await.unwrap().0 })
+    });
+    for (client, looked) in (0..).zip(clients.collect::<Vec<_>>()) {
+        let number: u32 = client % 10;
+        let found = looked.await.unwrap().map(|stored| stored.json);
+        let there = (number < 8).then(|| draft(basic(), number, ("a", bytes(number))));
+        let expected = there.map(|draft| draft.json().to_owned());
+        assert!(found == expected, "{number}");
+    }
 }

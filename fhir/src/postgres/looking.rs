@@ -12,7 +12,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 /// Statements under way at once. What is asked for meanwhile is gathered for the next one.
 const STATEMENTS: usize = 2;
-/// Reads of one statement: their answers may be large, and the last one is given when all are there.
+/// Reads of one statement: the last answer is given when all are there.
 const MAX_TOGETHER: usize = 64;
 /// Reads that wait for a statement; one more is refused.
 const MAX_WAITING: usize = 4_096;
@@ -21,10 +21,12 @@ const MAX_WAITING: usize = 4_096;
 const ONE: &str = "SELECT r.type, r.id, r.version, r.updated, r.body, r.source, r.seq, h.seq FROM head h \
      LEFT JOIN resource r ON r.type = $1 AND r.id = $2";
 /// A row for each, in any order, with its position at the end. Each is looked up by itself, however many the engine takes
-/// the table to have: by LIMIT it cannot join them otherwise.
+/// the table to have: by LIMIT it cannot join them otherwise. A text above 64 KiB is left out, and read by itself afterwards,
+/// so that no more than 4 MiB of them are held here at once.
 const MANY: &str = "SELECT r.type, r.id, r.version, r.updated, r.body, r.source, r.seq, h.seq, k.at FROM head h \
      CROSS JOIN unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(type, id, at) \
-     LEFT JOIN LATERAL (SELECT type, id, version, updated, body, source, seq FROM resource \
+     LEFT JOIN LATERAL (SELECT type, id, version, updated, \
+     CASE WHEN octet_length(body) <= 65536 THEN body END AS body, source, seq FROM resource \
      WHERE type = k.type AND id = k.id LIMIT 1) r ON true";
 
 /// What is there, if anything is, and the last place in the order of commits at that moment.
@@ -103,14 +105,20 @@ impl Looks {
         match rows {
             Ok(rows) => {
                 let mut jobs: Vec<Option<Job>> = jobs.into_iter().map(Some).collect();
+                let mut long = Vec::new();
                 for row in rows {
                     let at = match row.len() {
                         8 => Some(0),
                         _ => usize::try_from(row.get::<_, i64>(8) - 1).ok(),
                     };
-                    if let Some(job) = at.and_then(|at| jobs.get_mut(at)?.take()) {
-                        drop(job.reply.send(looked(&row)));
+                    match at.and_then(|at| jobs.get_mut(at)?.take()) {
+                        Some(job) if is_left_out(&row) => long.push(job),
+                        Some(job) => drop(job.reply.send(looked(&row))),
+                        None => {}
                     }
+                }
+                for job in long {
+                    self.ask_alone(job).await;
                 }
             }
             Err(trouble) => {
@@ -119,6 +127,17 @@ impl Looks {
                 }
             }
         }
+    }
+
+    /// One whose text was left out among others.
+    async fn ask_alone(&self, job: Job) {
+        let rows = self.rows(std::slice::from_ref(&job)).await;
+        let missing = || Err(StoreError::new(Kind::Internal, "read"));
+        let found = match rows {
+            Ok(rows) => rows.first().map_or_else(missing, looked),
+            Err(trouble) => Err(trouble.told("read")),
+        };
+        drop(job.reply.send(found));
     }
 
     async fn rows(&self, jobs: &[Job]) -> Result<Vec<Row>, Trouble> {
@@ -137,6 +156,12 @@ impl Looks {
         };
         read.await.map_err(Trouble::Engine)
     }
+}
+
+/// Whether there is a resource without its text.
+fn is_left_out(row: &Row) -> bool {
+    let is_there = |at: usize| row.get::<_, Option<&str>>(at).is_some();
+    is_there(0) && !is_there(4)
 }
 
 fn looked(row: &Row) -> Looked {

@@ -84,7 +84,7 @@ async fn meta_is_changed_by_who_may_read_and_update_what_they_see_alone() {
         (&delivered, "Bearer all", 403),
     ] {
         let headers = [("authorization", token)];
-        let headers = if token.is_empty() { &[] } else { &headers[..] };
+        let headers = &headers[..usize::from(!token.is_empty())];
         let path = format!("{path}/$meta-add");
         let reply = api.change_meta(&path, &tag(SNOMED), headers).await;
         assert_eq!(
