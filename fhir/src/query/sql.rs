@@ -5,11 +5,13 @@
 //! the tables of [`TABLES`]. Text of a request is a bound value, never part of a statement.
 mod columns;
 mod condition;
+mod ids;
 mod near;
 mod referring;
 
 use super::{IndexRow, Kind, Value};
-pub use condition::{Visible, condition, ids};
+pub use condition::{Visible, condition};
+pub use ids::ids;
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

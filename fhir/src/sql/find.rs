@@ -25,13 +25,14 @@ pub(crate) fn page(dialect: Dialect, find: &Find) -> Sql {
     sql.push(" FROM resource r ");
     match leading(dialect, find) {
         Some((leads, rest)) => {
-            let beyond = find.after.as_ref().map(|place| match find.ids_descend() {
-                true => ("<", place.id.as_str()),
-                false => (">", place.id.as_str()),
-            });
             sql.push("JOIN (");
             let kind = find.types.first().copied().unwrap_or_default();
-            ids(&mut sql, kind, &leads, beyond);
+            let after = find.after.as_ref().map(|place| place.id.as_str());
+            // Where nothing else is to hold, as many of each as the page shows are enough.
+            let is_all = matches!(&rest, Filter::All(rest) if rest.is_empty());
+            let is_all = is_all && find.marks.is_none() && !find.sights.contains_key(kind);
+            let most = is_all.then(|| i64::from(find.count) + 1);
+            ids(&mut sql, kind, &leads, (after, find.ids_descend(), most));
             sql.push(") d ON d.id = r.id WHERE ");
             root(&mut sql, find, &rest);
         }

@@ -19,45 +19,7 @@ pub fn condition(
     filter: &Filter,
     visible: Visible<'_>,
 ) {
-    let mut compiler = Compiler {
-        sql,
-        visible,
-        next: 0,
-    };
-    compiler.filter(alias, types, filter);
-}
-
-/// Adds a selection of the ids of the resources of a type that any of some parameters, none of them a composite, finds:
-/// each once, and where `beyond` says so those alone that are behind an id.
-pub fn ids(
-    sql: &mut Sql,
-    kind: &str,
-    by: &[(&Param, &[Match])],
-    beyond: Option<(&'static str, &str)>,
-) {
-    let (all, each, end) = match by.len() {
-        0 | 1 => ("", "SELECT DISTINCT", ""),
-        _ => ("SELECT DISTINCT u.id FROM (", "SELECT", ") u"),
-    };
-    let mut compiler = Compiler {
-        sql,
-        visible: &|_| None,
-        next: 0,
-    };
-    compiler.push(all);
-    for (at, &(param, matches)) in by.iter().enumerate() {
-        let name = table(param.kind).map_or(TOKEN.name, |table| table.name);
-        compiler.push(if at > 0 { " UNION ALL " } else { "" });
-        compiler.push(&format!("{each} x.id FROM {name} x WHERE "));
-        compiler.of("x", &[kind], param);
-        compiler.push(" AND ");
-        compiler.each(matches, " OR ", "1 = 0", |own, one| own.value("x", one));
-        if let Some((than, id)) = beyond {
-            compiler.push(&format!(" AND x.id {than} "));
-            compiler.sql.bind_text(id);
-        }
-    }
-    compiler.push(end);
+    Compiler::new(sql, visible).filter(alias, types, filter);
 }
 
 pub(super) struct Compiler<'s, 'v> {
@@ -65,6 +27,13 @@ pub(super) struct Compiler<'s, 'v> {
     visible: Visible<'v>,
     /// The number of the next alias.
     next: usize,
+}
+
+impl<'s, 'v> Compiler<'s, 'v> {
+    pub(super) fn new(sql: &'s mut Sql, visible: Visible<'v>) -> Self {
+        let next = 0;
+        Self { sql, visible, next }
+    }
 }
 
 impl Compiler<'_, '_> {
@@ -286,7 +255,7 @@ impl Compiler<'_, '_> {
         self.push(")");
     }
 
-    fn value(&mut self, row: &str, one: &Match) {
+    pub(super) fn value(&mut self, row: &str, one: &Match) {
         self.push("(");
         match one {
             Match::Token(one) => self.token(row, one),
