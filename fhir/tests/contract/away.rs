@@ -3,13 +3,17 @@ use super::pair::{check, client, pair, write};
 use libtest_mimic::Failed;
 use medmesh_fhir::{
     contract::fixture,
-    postgres::{Noted, PostgresStore},
+    postgres::{LEASE, Noted, Pages, PostgresStore},
     store::{Kind, ResourceStore, Transacted},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
 };
+use storage::replica::Replica;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -105,7 +109,19 @@ pub async fn what_finds_its_server_away_for_a_moment_is_answered(
     way.cut();
     let noted = node.note_assertion(("k", "1"), (100, 0), 2).await?;
     check("used", noted == Noted::First)?;
+    way.is_tried()?;
+    // A holder that reads what is its own asks for its lease first, and so is told late as well.
+    let pages = Pages::new(Arc::new(node), lease, begun()?);
+    way.cut();
+    let newest = tokio::task::spawn_blocking(move || pages.is_newest()).await?;
+    check("its own", newest.is_ok())?;
     way.is_tried()
+}
+
+/// When a lease was asked for that nobody believes any more.
+fn begun() -> Result<Instant, Failed> {
+    let begun = Instant::now().checked_sub(LEASE);
+    begun.ok_or_else(|| "this machine has just started".into())
 }
 
 /// Ends the server's process that fires it, the first so many times.

@@ -5,7 +5,10 @@
 //! that goes on while its process is paused; after that it asks first. So nobody takes a lease before that time has passed
 //! since its last renewal, and what anybody writes is refused by its number once another one has it.
 use super::{Pair, failed};
-use crate::postgres::{again::leave, errors::Trouble};
+use crate::postgres::{
+    again::{Held, leave},
+    errors::Trouble,
+};
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::Object;
 use std::time::Duration;
@@ -192,12 +195,21 @@ impl Pair {
         self.renew_within(number, ANSWERED).await
     }
 
-    /// The same while somebody waits for it.
+    /// The same while somebody waits for it: again, for a while, where the engine was away.
     ///
     /// # Errors
     /// By what the engine says; [`Kind::Unavailable`] also when it does not say it soon.
     pub(in crate::postgres) async fn renew_soon(&self, number: i64) -> Result<bool, StoreError> {
-        self.renew_within(number, ANSWERED_SOON).await
+        let mut held = Held::begin();
+        loop {
+            let renewed = self.renew_within(number, ANSWERED_SOON).await;
+            let is_away = renewed
+                .as_ref()
+                .is_err_and(|error| error.kind == Kind::Unavailable);
+            if !(is_away && held.pause().await) {
+                return renewed;
+            }
+        }
     }
 
     async fn renew_within(&self, number: i64, within: Duration) -> Result<bool, StoreError> {
