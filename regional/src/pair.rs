@@ -177,7 +177,7 @@ pub(crate) async fn turn(
     let Some((url, authority)) = engine::connection(&config.store)? else {
         return Ok(Some(Turn::default()));
     };
-    let newest = Newest::of(&config.data_dir)?;
+    let newest = Newest::of(&config.data_dir).map_err(why)?;
     let pair = Pair::open_remembering(url.reveal(), authority.as_deref(), &newest);
     let pair = Arc::new(pair.await.map_err(why)?);
     let me = node_id(&config.data_dir).map_err(RegionalError::DataDir)?;

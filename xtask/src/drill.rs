@@ -1,7 +1,7 @@
 //! `cargo xtask drill`: a disaster, and the way back, on meshes of this machine: a region and a facility are lost and put back
-//! to backups, a facility joins, is given its next certificate and is revoked, a region in Terraform's mesh is killed and
-//! grows back. They are end-to-end tests, over the debug build; what they say of times stands in one table at the end, as
-//! docs/operations.md has it.
+//! to backups, a region without one is filled again by its facility, a facility joins, is given its next certificate and is
+//! revoked, a region in Terraform's mesh is killed and grows back. They are end-to-end tests, over the debug build; what they
+//! say of times stands in one table at the end, as docs/operations.md has it.
 use crate::{
     place::Places,
     run::{cargo, on_path, shown_to, step},
@@ -13,8 +13,9 @@ use std::{
 };
 
 /// What is carried out, by a part of the tests' names.
-const DRILLS: [&str; 2] = [
+const DRILLS: [&str; 3] = [
     "restored::a_region_and_a_facility_put_back_to_a_copy",
+    "restored::a_region_that_lost_every_file_but_its_key",
     "rollout::a_mesh_by_terraform_grows_heals",
 ];
 /// How a row of the table begins (`medmesh_tests::steps`).

@@ -13,6 +13,8 @@ use tokio_postgres::Error;
 
 /// For how long: what is answered after that is not answered within a second.
 const HELD: Duration = Duration::from_millis(900);
+/// At least for so long after it failed first: what broke after a long time is asked once more all the same.
+const ONCE_MORE: Duration = Duration::from_millis(300);
 /// The shortest time between two tries. By chance it is up to twice that, so that not all who wait ask at once.
 const PAUSE_MS: u64 = 25;
 
@@ -43,14 +45,22 @@ impl Held {
 
     /// Waits before it is asked again. False when there is no time left.
     pub async fn pause(&mut self) -> bool {
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = self.failed(Instant::now());
         if left.is_zero() {
             return false;
         }
-        self.is_again = true;
         let more = RandomState::new().hash_one(()) % PAUSE_MS;
         sleep(left.min(Duration::from_millis(PAUSE_MS + more))).await;
         true
+    }
+
+    /// How much time there is left, where it failed at an instant.
+    fn failed(&mut self, now: Instant) -> Duration {
+        if !self.is_again {
+            self.until = self.until.max(now + ONCE_MORE);
+        }
+        self.is_again = true;
+        self.until.saturating_duration_since(now)
     }
 }
 
@@ -103,5 +113,26 @@ where
 pub fn leave(client: Option<Object>, trouble: &Trouble) {
     if let Some(client) = client.filter(|_| trouble.has_broken()) {
         drop(Object::take(client));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_asked_again_for_its_time_and_once_more_where_it_broke_after_that() {
+        for (first_ms, until_ms) in [(0, 900), (500, 900), (700, 1_000), (5_000, 5_300)] {
+            let begun = Instant::now();
+            let at = |ms| begun + Duration::from_millis(ms);
+            let mut held = Held {
+                until: begun + HELD,
+                is_again: false,
+            };
+            let left = Duration::from_millis(until_ms - first_ms);
+            assert_eq!(held.failed(at(first_ms)), left);
+            assert_eq!(held.failed(at(until_ms - 1)), Duration::from_millis(1));
+            assert_eq!(held.failed(at(until_ms)), Duration::ZERO);
+        }
     }
 }

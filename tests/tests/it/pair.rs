@@ -698,7 +698,7 @@ fn write(file: &Path, table: &Table) -> Result<()> {
 
 /// Makes a configuration that of a node of a pair, which knows what both are called.
 fn named(config: &mut Table, [node, other]: [&str; 2], wires: &Wires) -> Result<()> {
-    let to = |node| wires.to.get(node).context("no node");
+    let to = |node: &str| wires.to.get(node).context("no node");
     let called = |to: &ToNode| Toml::from(format!("https://{}", to.authority()));
     let to_other = to(other)?;
     let other = Table::from_iter([

@@ -1,5 +1,5 @@
 //! A region, and then a facility, backed up while they run, run on and put back to the backup: new data flows, what either end
-//! still has is there, what may be missing is said, and the audit logs tell of it.
+//! still has is there, what may be missing is said, and the audit logs tell of it. And a region that is lost with its backups.
 use anyhow::{Context, Result, ensure};
 use medmesh_tests::{binary, mesh::Mesh, steps, wait};
 use serde_json::Value;
@@ -53,6 +53,46 @@ async fn restored() -> Result<()> {
     let (code, seen) = status(&dir)?;
     ensure!(code == Some(2) && seen["state"] == "down", "{seen}");
     Ok(())
+}
+
+#[test]
+fn a_region_that_lost_every_file_but_its_key_is_filled_again_by_its_facility() -> Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(filled())
+}
+
+async fn filled() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mesh = Mesh::up(dir.path(), &ARGS).await?;
+    grown(&mesh, &BTreeSet::new()).await?;
+    let before = everything_is_there(&mesh).await?;
+    let data = mesh.folder(REGION).join("data");
+    mesh.stop().await?;
+    for entry in fs::read_dir(&data)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            fs::remove_dir_all(&path)?;
+        } else if !path.ends_with("signing.key") {
+            fs::remove_file(&path)?;
+        }
+    }
+    let mesh = Mesh::up(dir.path(), &ARGS).await?;
+    let ready = Instant::now();
+    let all = || async {
+        let served = served(&mesh).await.ok()?;
+        before.is_subset(&served).then_some(())
+    };
+    wait::until("the region serves what it had served", PATIENCE, all).await?;
+    println!(
+        "{REGION} without its files: {} readings that its facility has retained are served again {:.2?} after it was ready",
+        before.len(),
+        ready.elapsed()
+    );
+    everything_is_there(&mesh).await?;
+    // What else was there nobody knows, and both ends say so.
+    for node in [FACILITY, REGION] {
+        ensure!(!listed(&mesh, node)?.is_empty(), "{node} lists no gap");
+    }
+    mesh.stop().await
 }
 
 /// `medmesh status`: its exit code, and what it says.
