@@ -29,7 +29,7 @@ Examples:
   cargo xtask rollout local --destroy     end it, and remove what it wrote
   cargo xtask package                     a Debian package of the release binary (dpkg-deb)
   cargo xtask package --reproduce         whether the same commit gives the same bytes: two release builds
-  cargo xtask drill                       lose nodes and get them back, with the times
+  cargo xtask drill                       lose nodes and get them back, with the times (needs terraform)
   cargo xtask checkov                     what the rules of checkov find in infra/terraform
   cargo xtask sbom --out sbom.cdx.json    what the program is made of, as CycloneDX
   cargo xtask bench                       every figure beside its peer or floor, release build
@@ -100,7 +100,8 @@ enum Command {
         #[arg(long, conflicts_with = "built")]
         reproduce: bool,
     },
-    /// Carries out a disaster and the way back on meshes of this machine, and shows how long each step took.
+    /// Carries out a disaster and the way back on meshes of this machine, and shows how long each step took (needs
+    /// terraform).
     Drill,
     /// What the rules of checkov find in `infra/terraform`, but for what `checkov.yaml` there lists with reasons.
     ///
