@@ -157,3 +157,47 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, Result, ensure};
+
+    const GUIDES: [&str; 6] = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/operations.md",
+        "docs/federated-learning.md",
+        "infra/README.md",
+        "infra/terraform/README.md",
+    ];
+
+    /// The words of a line, of which what stands between ' is one.
+    fn words(line: &str) -> Vec<&str> {
+        let parts = line.split('\'').enumerate();
+        let split = parts.map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        });
+        split.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn every_command_of_a_guide_is_one_of_this_program() -> Result<()> {
+        let root = place::Places::find()?.root;
+        let mut count = 0;
+        for guide in GUIDES {
+            let text = std::fs::read_to_string(root.join(guide)).context(guide)?;
+            for found in text.split("cargo xtask ").skip(1) {
+                let line = found.split(['\n', '`', '#']).next().unwrap_or_default();
+                let all = [vec!["cargo xtask"], words(line)].concat();
+                let parsed = Cli::try_parse_from(all);
+                let wrong = parsed.err().map(|error| error.to_string());
+                ensure!(wrong.is_none(), "{guide}: {line}: {wrong:?}");
+                count += 1;
+            }
+        }
+        ensure!(count > 15, "{count} commands");
+        Ok(())
+    }
+}
