@@ -29,7 +29,7 @@ Examples:
   cargo xtask rollout local --destroy     end it, and remove what it wrote
   cargo xtask package                     a Debian package of the release binary (dpkg-deb)
   cargo xtask package --reproduce         whether the same commit gives the same bytes: two release builds
-  cargo xtask drill                       lose nodes and get them back, with the times
+  cargo xtask drill                       lose nodes and get them back, with the times (needs terraform)
   cargo xtask checkov                     what the rules of checkov find in infra/terraform
   cargo xtask sbom --out sbom.cdx.json    what the program is made of, as CycloneDX
   cargo xtask bench                       every figure beside its peer or floor, release build
@@ -100,7 +100,8 @@ enum Command {
         #[arg(long, conflicts_with = "built")]
         reproduce: bool,
     },
-    /// Carries out a disaster and the way back on meshes of this machine, and shows how long each step took.
+    /// Carries out a disaster and the way back on meshes of this machine, and shows how long each step took (needs
+    /// terraform).
     Drill,
     /// What the rules of checkov find in `infra/terraform`, but for what `checkov.yaml` there lists with reasons.
     ///
@@ -154,5 +155,49 @@ fn main() -> ExitCode {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, Result, ensure};
+
+    const GUIDES: [&str; 6] = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/operations.md",
+        "docs/federated-learning.md",
+        "infra/README.md",
+        "infra/terraform/README.md",
+    ];
+
+    /// The words of a line, of which what stands between ' is one.
+    fn words(line: &str) -> Vec<&str> {
+        let parts = line.split('\'').enumerate();
+        let split = parts.map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        });
+        split.collect::<Vec<_>>().concat()
+    }
+
+    #[test]
+    fn every_command_of_a_guide_is_one_of_this_program() -> Result<()> {
+        let root = place::Places::find()?.root;
+        let mut count = 0;
+        for guide in GUIDES {
+            let text = std::fs::read_to_string(root.join(guide)).context(guide)?;
+            for found in text.split("cargo xtask ").skip(1) {
+                let line = found.split(['\n', '`', '#']).next().unwrap_or_default();
+                let all = [vec!["cargo xtask"], words(line)].concat();
+                let parsed = Cli::try_parse_from(all);
+                let wrong = parsed.err().map(|error| error.to_string());
+                ensure!(wrong.is_none(), "{guide}: {line}: {wrong:?}");
+                count += 1;
+            }
+        }
+        ensure!(count > 15, "{count} commands");
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
-//! Variables of Terraform are written down again in every stack and module that takes them. What has one name is one thing:
-//! the same type, default and validation wherever it stands, and the same words in every stack. What differs is named with
-//! both places.
+//! Variables of Terraform are written down again in every stack and module that takes them. What has one name is one thing: it
+//! has one type wherever it stands; in every stack also one default, one validation and the same words, and so have those of
+//! modules that are described by the same words; what is said when it is wrong has one condition; and the module that is said
+//! to validate it does. What differs is named with both places.
 use super::entries;
 use anyhow::{Context, Result};
 use std::{

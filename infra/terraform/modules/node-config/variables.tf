@@ -16,10 +16,12 @@ variable "place" {
     facility     = optional(string)
   })
   nullable = false
+  # guard: place-names
   validation {
     condition     = alltrue([for name in [var.place.jurisdiction, var.place.region, var.place.facility] : name == null || can(regex(local.name_pattern, name))])
     error_message = "Names of places have 1 to 32 characters of a-z, 0-9 and '-', and begin with a letter."
   }
+  # guard: place-of-the-tier
   validation {
     condition     = (var.tier == "global") == (var.place.region == null) && (var.tier == "edge") == (var.place.facility != null) && (var.place.region == null) == (var.place.jurisdiction == null)
     error_message = "An edge node has a jurisdiction, a region and a facility; a regional one a jurisdiction and a region; the global one nothing of these."
@@ -34,6 +36,7 @@ variable "dirs" {
     authority = string
   })
   nullable = false
+  # guard: folders
   validation {
     condition     = alltrue([for dir in values(var.dirs) : startswith(dir, "/") && !endswith(dir, "/")])
     error_message = "Folders are absolute and do not end with a slash."
@@ -49,10 +52,12 @@ variable "listen" {
     mqtt    = optional(string)
   })
   nullable = false
+  # guard: addresses
   validation {
     condition     = alltrue([for address in values(var.listen) : address == null || can(regex(local.address, address))])
     error_message = "An address is IP:port, such as 0.0.0.0:8443."
   }
+  # guard: listeners-of-the-tier
   validation {
     condition     = (var.tier == "edge") == (var.listen.mqtt != null) && (var.tier == "edge") == (var.listen.grpc == null)
     error_message = "An edge listens for MQTT, the other nodes for gRPC."
@@ -63,6 +68,7 @@ variable "public_url" {
   description = "https://host[:port] by which clients reach the node; the address that it listens on when left out."
   type        = string
   default     = null
+  # guard: public-url
   validation {
     condition     = var.public_url == null || can(regex("^https://[a-z0-9.-]+(:[0-9]+)?$", var.public_url))
     error_message = "public_url is https://host[:port]."
@@ -73,6 +79,7 @@ variable "uplink_url" {
   description = "https://host:port of the gRPC service that the node delivers to; none of the global node."
   type        = string
   default     = null
+  # guard: uplink
   validation {
     condition     = (var.tier == "global") == (var.uplink_url == null) && (var.uplink_url == null || can(regex("^https://[a-z0-9.-]+:[0-9]+$", var.uplink_url)))
     error_message = "uplink_url is https://host:port, and every node but the global one has one."
@@ -83,6 +90,7 @@ variable "postgres" {
   description = "Of a regional node: the file with its connection string, and the PEM file of the server's authority. An embedded store when left out."
   type        = object({ url_file = string, ca = optional(string) })
   default     = null
+  # guard: postgres-of-a-region
   validation {
     condition     = var.postgres == null || var.tier == "regional"
     error_message = "Only a regional node has PostgreSQL."
@@ -97,14 +105,17 @@ variable "pair" {
     other = optional(object({ https = string, links = string }))
   })
   default = null
+  # guard: pair-on-postgres
   validation {
     condition     = var.pair == null || (var.tier == "regional" && var.postgres != null)
     error_message = "Only a regional node on PostgreSQL can be one of two."
   }
+  # guard: pair-name
   validation {
     condition     = var.pair == null || can(regex("^[a-z0-9-]{1,32}$", var.pair.node))
     error_message = "pair.node is 1 to 32 small letters, digits and dashes."
   }
+  # guard: pair-addresses
   validation {
     condition     = alltrue([for url in [try(var.pair.https, null), try(var.pair.other.https, null), try(var.pair.other.links, null)] : url == null || can(regex("^https://[a-z0-9.-]+:[0-9]+$", url))])
     error_message = "The addresses of a pair are https://host:port."
@@ -115,10 +126,12 @@ variable "enrolment" {
   description = "Of a regional node: the folder of an authority of its own, with its key, by which facilities join with a kit (`medmesh pki kit`). Of the global node: that of the authority by which its own certificate is renewed. A person carries requests and certificates when left out."
   type        = string
   default     = null
+  # guard: authority-of-the-tier
   validation {
     condition     = var.enrolment == null || var.tier != "edge"
     error_message = "Facilities join at a regional node, and have no authority."
   }
+  # guard: authority-folder
   validation {
     condition     = var.enrolment == null || can(regex("^/.*[^/]$", var.enrolment))
     error_message = "The authority's folder is absolute and does not end with a slash."
@@ -134,6 +147,7 @@ variable "scylla" {
   description = "Of the global node: host:port of known nodes, the keyspace, and how many copies a new keyspace has. An embedded store when left out."
   type        = object({ nodes = list(string), keyspace = string, replication = number })
   default     = null
+  # guard: scylla-of-the-global-node
   validation {
     condition     = var.scylla == null || var.tier == "global"
     error_message = "Only the global node has ScyllaDB."
@@ -145,6 +159,7 @@ variable "disk" {
   type        = object({ max_size = string, alarm_reserve = string, retention = string })
   default     = { max_size = "4GiB", alarm_reserve = "64MiB", retention = "30d" }
   nullable    = false
+  # guard: disk-quantities
   validation {
     condition     = can(regex("^[0-9]+[KMGT]iB$", var.disk.max_size)) && can(regex("^[0-9]+[KMGT]iB$", var.disk.alarm_reserve)) && can(regex("^[0-9]+[smhd]$", var.disk.retention))
     error_message = "Sizes are like 64GiB, the retention like 30d."
@@ -156,6 +171,7 @@ variable "clients" {
   type        = list(object({ client_id = string, kid = string, public_key = string, scope = string }))
   default     = []
   nullable    = false
+  # guard: clients-apart
   validation {
     condition     = length(distinct(var.clients[*].client_id)) == length(var.clients)
     error_message = "Two clients have one client_id."
@@ -176,10 +192,12 @@ variable "devices" {
   }))
   default  = []
   nullable = false
+  # guard: device-kind
   validation {
     condition     = alltrue([for device in var.devices : contains(["bedside-monitor", "cold-chain", "lab-analyser", "external"], device.kind)])
     error_message = "A device's kind is bedside-monitor, cold-chain, lab-analyser or external."
   }
+  # guard: devices-of-an-edge
   validation {
     condition     = length(var.devices) == 0 || var.tier == "edge"
     error_message = "Only an edge has devices."

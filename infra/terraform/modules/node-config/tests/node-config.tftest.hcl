@@ -116,14 +116,6 @@ run "the_global_node_renews_by_an_authority_where_it_has_one" {
   }
 }
 
-run "refuses_to_enrol_at_an_edge" {
-  command = plan
-  variables {
-    enrolment = "/var/lib/medmesh/authority"
-  }
-  expect_failures = [var.enrolment]
-}
-
 run "refuses_signer_beside_publication" {
   command = plan
   variables {
@@ -142,12 +134,4 @@ run "refuses_patients_in_state" {
     simulated_beds = ["b1"]
   }
   expect_failures = [var.simulated_beds]
-}
-
-run "refuses_an_edge_without_a_facility" {
-  command = plan
-  variables {
-    place = { jurisdiction = "eu", region = "eu-central-1" }
-  }
-  expect_failures = [var.place]
 }
