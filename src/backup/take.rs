@@ -23,8 +23,9 @@ use types::{Place, Timestamp};
 const WORK: &str = ".backup-";
 /// The folders of bulk data: files that a client asks for again, of the store as it is now, and what an operator imports.
 const BULK: [&str; 2] = ["bulk/", "import/"];
-/// What SQLite keeps beside a database, and files that are not finished: a copy of the database has what counts.
-const PASSING: [&str; 4] = ["-wal", "-shm", "-journal", ".tmp"];
+/// What SQLite keeps beside a database, files that are not finished, and what a running node has locked: a copy of the
+/// database has what counts.
+const PASSING: [&str; 5] = ["-wal", "-shm", "-journal", ".tmp", ".lock"];
 
 /// How a backup is taken.
 pub struct Order<'a> {
