@@ -56,7 +56,9 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
 
 /// What the keys of a file say it is. A file that cannot be read is of any kind: reading it again says why.
 pub fn detect(path: &Path) -> ConfigKind {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let is_file = std::fs::metadata(path).is_ok_and(|found| found.is_file());
+    let text = is_file.then(|| std::fs::read_to_string(path).ok());
+    let text = text.flatten().unwrap_or_default();
     let table: Table = text.parse().unwrap_or_default();
     let has = |key| table.contains_key(key);
     if has("sent") || has("source") {

@@ -301,6 +301,15 @@ fn a_missing_file_is_a_problem() {
 }
 
 #[test]
+fn what_is_no_file_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in [dir.path(), Path::new("/dev/zero")] {
+        let error = load::<Sample>(path, []).unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
+    }
+}
+
+#[test]
 fn variables_of_the_parent_the_build_and_the_tests_are_no_keys() {
     for (name, expected) in [
         ("MEDMESH_LOG__FILTER", true),
