@@ -211,6 +211,11 @@ store = { count = -1, retention = "7 days" }
         ],
         "{problems:#?}"
     );
+    let listen = "listen: expected an IP address and a port, such as 0.0.0.0:8443";
+    assert!(
+        problems.iter().any(|problem| problem == listen),
+        "{problems:#?}"
+    );
 }
 
 #[test]
