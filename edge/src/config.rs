@@ -460,10 +460,13 @@ fn text_problems(devices: &[DeviceConfig]) -> Vec<Problem> {
             ("bed", &device.bed, MAX_BED),
             ("serial", &device.serial, MAX_SERIAL),
         ] {
-            let fits =
-                |text: &str| (1..=max).contains(&text.len()) && !text.chars().any(char::is_control);
+            let fits = |text: &str| {
+                let is_seen = ingest::patient_id::is_seen;
+                (1..=max).contains(&text.len()) && text.chars().all(is_seen)
+            };
             if !text.as_deref().is_none_or(fits) {
-                let message = format!("is 1 to {max} bytes without control characters");
+                let message =
+                    format!("is 1 to {max} bytes without control or invisible characters");
                 problems.push(Problem::new(format!("devices[{index}].{key}"), message));
             }
         }
@@ -522,7 +525,7 @@ mod tests {
             device("b/1 +", "SN 7"),
             device("", &"7".repeat(256)),
             device(&"b".repeat(65), "SN\u{7}"),
-            device("b\n1", ""),
+            device("b1\u{200b}", ""),
         ];
         let found = text_problems(&devices).into_iter();
         let paths: Vec<_> = found.map(|problem| problem.path).collect();
