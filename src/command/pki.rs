@@ -2,7 +2,7 @@
 mod lease;
 mod models;
 
-use super::argument::by_argument;
+use super::argument::{by_argument, text_of};
 use crate::{
     cli::pki::{
         EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RequestArgs, RevokeArgs, RotateArgs, SignArgs,
@@ -20,7 +20,6 @@ use node::clock::Clock;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 use std::{
-    fs,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -134,18 +133,14 @@ fn request(args: RequestArgs) -> Result<()> {
 }
 
 fn sign(args: &SignArgs, now: Timestamp) -> Result<()> {
-    let csr = read(&args.csr)?;
+    let csr = text_of(&args.csr)?;
     let ca = Ca::open(&args.dir)?;
     let cert = ca.enrol(&args.code, &csr, now, &mut rand::rng())?;
     Ok(out::text(&cert)?)
 }
 
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| path.display().to_string())
-}
-
 fn rotate(args: &RotateArgs, now: Timestamp) -> Result<()> {
-    let (cert, key) = (read(&args.cert)?, Secret::new(read(&args.key)?));
+    let (cert, key) = (text_of(&args.cert)?, Secret::new(text_of(&args.key)?));
     let ca = Ca::open(&args.dir)?;
     let der = CertificateDer::from_pem_slice(cert.as_bytes())
         .map_err(|_| anyhow!("{} is not a certificate", args.cert.display()))?;
@@ -246,7 +241,7 @@ fn crl(dir: &Path, now: Timestamp) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{fs, time::Duration};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
