@@ -123,7 +123,7 @@ mod tests {
     fn events_are_for_who_names_them_and_likes_json_no_better() {
         let asked = |lines: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            for line in lines {
+            for &line in lines {
                 headers.append(header::ACCEPT, HeaderValue::from_static(line));
             }
             is_asked_for(&headers)
