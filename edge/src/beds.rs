@@ -272,7 +272,7 @@ fn unfit(body: &[u8]) -> String {
     }
     let missing = ["bed", "by"]
         .into_iter()
-        .find(|&name| given.get(name).is_none());
+        .find(|&name| !given.contains_key(name));
     missing.map_or_else(|| whole.to_owned(), |name| format!("{name}: is missing"))
 }
 
