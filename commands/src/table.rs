@@ -280,7 +280,10 @@ impl Entry {
         for (name, json) in parameters {
             let Some(parameter) = self.parameter(name) else {
                 let known: Vec<_> = self.parameters.iter().map(|p| p.name.as_str()).collect();
-                let detail = format!("{} takes: {}", self.name, known.join(", "));
+                let detail = match known.is_empty() {
+                    true => format!("{} takes no parameter", self.name),
+                    false => format!("{} takes: {}", self.name, known.join(", ")),
+                };
                 return Err(Misuse::new(at(name), Reason::WrongParameters, detail));
             };
             let value = parameter

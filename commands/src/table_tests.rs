@@ -23,6 +23,9 @@ fn every_built_in_table_is_good_and_names_what_is_asked_of_it() {
     let refused = probe.check("identify", &Map::new()).unwrap_err();
     assert_eq!(refused.reason, Reason::UnknownCommand);
     assert_eq!(refused.detail, "the device takes no command");
+    let one = Map::from_iter([("x".to_owned(), 1.into())]);
+    let refused = monitor().check("identify", &one).unwrap_err();
+    assert_eq!(refused.detail, "identify takes no parameter");
     assert!(monitor().entry("set-alarm-limits").unwrap().safety);
     assert!(!monitor().entry("set-interval").unwrap().safety);
 }

@@ -26,8 +26,10 @@ use federation::{
     audit::{self, Decision, Entry},
     pki::PkiError,
 };
+use ingest::patient_id::is_seen;
 use node::{media, problem::Problem, token::bearer_token};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
     path::{Path, PathBuf},
@@ -226,13 +228,12 @@ async fn discharge(State(api): State<Api>, body: axum::body::Bytes) -> Response 
 
 /// The text of an error of the JSON could quote the request: it is not repeated.
 async fn enter(api: &Api, body: &[u8], with_patient: bool) -> Response {
-    let fact = serde_json::from_slice::<Asked>(body)
-        .map_err(|_| "not the JSON of an entry: see `medmesh edge beds --help`")
-        .and_then(|asked| {
-            let is_new = asked.new;
-            Ok((fact(asked, with_patient, api.time.now().mesh)?, is_new))
-        });
-    let (fact, is_new) = match fact {
+    let asked = match serde_json::from_slice::<Asked>(body) {
+        Ok(asked) => asked,
+        Err(_) => return problem(StatusCode::BAD_REQUEST, &unfit(body)),
+    };
+    let is_new = asked.new;
+    let fact = match fact(asked, with_patient, api.time.now().mesh) {
         Ok(fact) => fact,
         Err(reason) => return problem(StatusCode::BAD_REQUEST, reason),
     };
@@ -243,6 +244,36 @@ async fn enter(api: &Api, body: &[u8], with_patient: bool) -> Response {
         Ok(entered) => Json(entered).into_response(),
         Err(error) => failed(&error),
     }
+}
+
+/// What keeps a body from being an entry: the first member that is none, of another type or missing. No value is repeated.
+fn unfit(body: &[u8]) -> String {
+    let whole = "not the JSON of an entry: see `medmesh edge beds --help`";
+    let Ok(Value::Object(given)) = serde_json::from_slice(body) else {
+        return whole.to_owned();
+    };
+    for (name, value) in &given {
+        let is_text = value.is_string();
+        let (fits, what) = match name.as_str() {
+            "bed" | "by" => (is_text, "a text"),
+            "new" => (value.is_boolean(), "true or false"),
+            "from" | "patient" | "name" | "mrn" | "birth_date" | "gender" | "care_unit" => {
+                (is_text || value.is_null(), "a text")
+            }
+            "height_cm" | "weight_kg" => {
+                let fits = is_text || value.is_null() || value.is_number();
+                (fits, "a number or a text")
+            }
+            _ => return format!("{name}: an entry has no such member"),
+        };
+        if !fits {
+            return format!("{name}: is {what}");
+        }
+    }
+    let missing = ["bed", "by"]
+        .into_iter()
+        .find(|&name| !given.contains_key(name));
+    missing.map_or_else(|| whole.to_owned(), |name| format!("{name}: is missing"))
 }
 
 /// The refusal of a bed that the facility has not.
@@ -280,6 +311,10 @@ fn fact(asked: Asked, with_patient: bool, now: Timestamp) -> Result<BedFact, &'s
         None => now,
         Some(text) => text.parse().map_err(|_| "from: not an RFC 3339 time")?,
     };
+    // A person could not tell it from another bed of the facility.
+    if asked.new && !asked.bed.chars().all(is_seen) {
+        return Err("bed: a new one is without control or invisible characters");
+    }
     let record = PatientRecord {
         facility_id: asked.patient,
         name: asked.name,
@@ -333,4 +368,54 @@ pub fn export(config: &EdgeConfig) -> Result<Listing, StoreError> {
     let db = store::open_read_only(&config.data_dir, &key)?;
     let (beds, correcting) = store::read_beds(&db)?;
     Ok(Listing { beds, correcting })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_767_225_600_000);
+
+    #[test]
+    fn an_entry_that_is_none_is_refused_by_its_member_and_without_a_value() {
+        for (body, said) in [
+            ("x", "not the JSON of an entry"),
+            (r#"{"by": "anna"}"#, "bed: is missing"),
+            (r#"{"bed": "b1", "patient": "CANARY"}"#, "by: is missing"),
+            (
+                r#"{"bed": "b1", "by": "anna", "height_cm": ["CANARY"]}"#,
+                "height_cm: is a number or a text",
+            ),
+            (
+                r#"{"bed": "b1", "by": "anna", "birth_date": 1950}"#,
+                "birth_date: is a text",
+            ),
+            (
+                r#"{"bed": "b1", "by": "anna", "born": "CANARY"}"#,
+                "born: an entry has no such member",
+            ),
+            (
+                r#"{"bed": "b1", "by": "anna", "new": "CANARY"}"#,
+                "new: is true or false",
+            ),
+        ] {
+            assert!(serde_json::from_str::<Asked>(body).is_err(), "{body}");
+            let text = unfit(body.as_bytes());
+            assert!(text.starts_with(said) && !text.contains("CANARY"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_new_bed_is_one_that_a_person_can_tell_from_another() {
+        let asked = |bed: &str, new: bool| {
+            let body = serde_json::json!({"bed": bed, "new": new, "patient": "p", "by": "anna"});
+            fact(serde_json::from_value(body).unwrap(), true, NOW)
+        };
+        assert!(asked("b1 é", true).is_ok());
+        for bed in ["b1\u{200b}", "b\u{202e}1"] {
+            let error = asked(bed, true).unwrap_err();
+            assert!(error.starts_with("bed: "), "{error}");
+            assert!(asked(bed, false).is_ok(), "whoever lies there can leave it");
+        }
+    }
 }

@@ -431,6 +431,7 @@ impl Validate for StoreConfig {
 /// What is wrong with the devices and with the profiles they name.
 fn device_problems(devices: &[DeviceConfig], profiles: &Path) -> Vec<Problem> {
     let mut problems = doubled_ids(devices);
+    problems.extend(text_problems(devices));
     match modbus::Profiles::load(profiles) {
         Ok(profiles) => {
             let devices: Vec<_> = devices.iter().map(Into::into).collect();
@@ -445,6 +446,32 @@ fn profile_problems(error: ConfigError) -> impl Iterator<Item = Problem> {
     let ConfigError { path, problems } = error;
     let within = move |problem| Problem::new("profiles", format!("{}: {problem}", path.display()));
     problems.into_iter().map(within)
+}
+
+/// What no Device or Location of FHIR could say, and no table of staff could show.
+fn text_problems(devices: &[DeviceConfig]) -> Vec<Problem> {
+    /// As of an entry of [`store::check_bed`], in bytes.
+    const MAX_BED: usize = 64;
+    /// Of a maker's serial number, in bytes.
+    const MAX_SERIAL: usize = 256;
+    let mut problems = Vec::new();
+    for (index, device) in devices.iter().enumerate() {
+        for (key, text, max) in [
+            ("bed", &device.bed, MAX_BED),
+            ("serial", &device.serial, MAX_SERIAL),
+        ] {
+            let fits = |text: &str| {
+                let is_seen = ingest::patient_id::is_seen;
+                (1..=max).contains(&text.len()) && text.chars().all(is_seen)
+            };
+            if !text.as_deref().is_none_or(fits) {
+                let message =
+                    format!("is 1 to {max} bytes without control or invisible characters");
+                problems.push(Problem::new(format!("devices[{index}].{key}"), message));
+            }
+        }
+    }
+    problems
 }
 
 fn doubled_ids(devices: &[DeviceConfig]) -> Vec<Problem> {
@@ -484,6 +511,32 @@ mod tests {
         let devices = [device("a"), device("b"), device("a")];
         let paths: Vec<_> = doubled_ids(&devices).into_iter().map(|p| p.path).collect();
         assert_eq!(paths, ["devices[2].id"]);
+    }
+
+    #[test]
+    fn a_bed_or_a_serial_number_that_nothing_could_show_is_a_problem() {
+        let device = |bed: &str, serial: &str| {
+            let mut device: DeviceConfig =
+                toml::from_str("id = 'a'\nkind = 'lab-analyser'").unwrap();
+            (device.bed, device.serial) = (Some(bed.into()), Some(serial.into()));
+            device
+        };
+        let devices = [
+            device("b/1 +", "SN 7"),
+            device("", &"7".repeat(256)),
+            device(&"b".repeat(65), "SN\u{7}"),
+            device("b1\u{200b}", ""),
+        ];
+        let found = text_problems(&devices).into_iter();
+        let paths: Vec<_> = found.map(|problem| problem.path).collect();
+        let expected = [
+            "devices[1].bed",
+            "devices[2].bed",
+            "devices[2].serial",
+            "devices[3].bed",
+            "devices[3].serial",
+        ];
+        assert_eq!(paths, expected);
     }
 
     #[test]

@@ -125,11 +125,15 @@ fn ask() -> Value {
 }
 
 fn command() -> Value {
+    let last = json!({
+        "name": "Last-Event-ID", "in": "header", "schema": {"type": "integer", "minimum": 0},
+        "description": "the last event that was heard: the stream goes on after it",
+    });
     let answer = ("200", "The command", reference("Command"));
     let mut read = operation(
         "Read a command, or hear each of its steps",
         "commands.r",
-        &[id(), command_id()],
+        &[id(), command_id(), last],
         answer,
         &["404"],
     );
@@ -160,7 +164,7 @@ fn operation(
         "content": {"application/json": {"schema": schema}},
     });
     let mut responses = json!({ status: good });
-    for status in refusals.iter().chain(&["401", "403", "503"]) {
+    for status in refusals.iter().chain(&["401", "403", "405", "500", "503"]) {
         let refused = json!({
             "description": refusal(status),
             "content": {"application/problem+json": {"schema": reference("Problem")}},
@@ -189,6 +193,7 @@ fn refusal(status: &str) -> &'static str {
         "401" => "No valid token",
         "403" => "The token lacks the scope, or it takes a second person",
         "404" => "No such thing",
+        "405" => "The path does not have this method",
         "409" => "It is too late, or not needed, or the device is retired",
         "412" => "The twin has another version than `If-Match` says, or one of `If-None-Match`",
         "413" => "The body is too long",
@@ -197,6 +202,7 @@ fn refusal(status: &str) -> &'static str {
         "429" => {
             "Too many commands of the device have not ended, or the region keeps as many as it may"
         }
+        "500" => "The node failed; its log says why",
         _ => "Try again later",
     }
 }
@@ -301,6 +307,8 @@ fn schemas() -> Value {
             "properties": {
                 "title": text(), "status": {"type": "integer"}, "detail": text(),
                 "field": {"type": "string", "description": "which member (RFC 6901) or header is wrong"},
+                "parameter": {"type": "string", "description": "which parameter of the query is wrong"},
+                "reason": {"type": "string", "description": "why the device would not take the command: a word of a closed list"},
             },
         },
     })
@@ -341,6 +349,29 @@ mod tests {
             }
         }
         assert_eq!(routed, paths.len());
+    }
+
+    #[test]
+    fn every_operation_that_needs_a_token_says_what_any_may_be_answered() {
+        let document = document();
+        let mut secured = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                if operation["security"] == json!([]) {
+                    continue;
+                }
+                secured += 1;
+                for status in ["401", "403", "405", "500", "503"] {
+                    let answer = &operation["responses"][status];
+                    assert!(answer.is_object(), "{method} {path} {status}");
+                }
+            }
+        }
+        assert!(secured >= 8, "{secured}");
+        let command = &document["paths"]["/api/v1/devices/{id}/commands/{command}"]["get"];
+        let headers = command["parameters"].as_array().unwrap().iter();
+        let mut names = headers.filter(|it| it["in"] == "header");
+        assert_eq!(names.next().unwrap()["name"], "Last-Event-ID");
     }
 
     #[test]

@@ -23,8 +23,9 @@ use types::{Place, Timestamp};
 const WORK: &str = ".backup-";
 /// The folders of bulk data: files that a client asks for again, of the store as it is now, and what an operator imports.
 const BULK: [&str; 2] = ["bulk/", "import/"];
-/// What SQLite keeps beside a database, and files that are not finished: a copy of the database has what counts.
-const PASSING: [&str; 4] = ["-wal", "-shm", "-journal", ".tmp"];
+/// What SQLite keeps beside a database, files that are not finished, and what a running node has locked: a copy of the
+/// database has what counts.
+const PASSING: [&str; 5] = ["-wal", "-shm", "-journal", ".tmp", ".lock"];
 
 /// How a backup is taken.
 pub struct Order<'a> {
@@ -61,6 +62,7 @@ pub fn take(order: &Order<'_>, now: Timestamp) -> Result<Taken> {
         to.display()
     );
     let node = nodes::checked(order.config)?;
+    lies_apart(to, &node.data_dir)?;
     let engine = engine(&node, order.files_only)?;
     let work = Scratch::folder(&node.data_dir, (WORK, ""))?;
     let text = fs::read_to_string(order.config)?;
@@ -175,6 +177,19 @@ fn copied(node: &Node, from: &Path, to: &Path) -> Result<()> {
     }
 }
 
+/// A backup in the data directory would go with it, and the next one would hold it.
+fn lies_apart(to: &Path, data: &Path) -> Result<()> {
+    let whole = |path: &Path| fs::canonicalize(path).with_context(|| path.display().to_string());
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = whole(folder.unwrap_or(Path::new(".")))?;
+    ensure!(
+        !folder.starts_with(whole(data)?),
+        "--to: {}: lies in the node's data directory: write it elsewhere",
+        to.display()
+    );
+    Ok(())
+}
+
 /// The files of a data directory: heads of the audit log first, which the log must reach; then the ledger, then other
 /// databases, which may be ahead of it and never behind; then what these name.
 fn in_order(data: &Path) -> Result<Vec<PathBuf>> {
@@ -219,4 +234,27 @@ fn add_named(
 fn name(unfinished: &Path, to: &Path) -> Result<()> {
     fs::hard_link(unfinished, to).with_context(|| to.display().to_string())?;
     Ok(storage::file::sync_parent(to)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_lies_outside_of_what_it_is_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("data/blobs")).unwrap();
+        fs::create_dir(at("data-2")).unwrap();
+        std::os::unix::fs::symlink(at("data"), at("link")).unwrap();
+        for good in ["us-f1.backup", "data-2/us-f1.backup"] {
+            lies_apart(&at(good), &at("data")).unwrap();
+        }
+        for bad in ["data/b", "data/blobs/b", "link/b", "data-2/../data/b"] {
+            let error = lies_apart(&at(bad), &at("data")).unwrap_err().to_string();
+            assert!(error.starts_with("--to: "), "{bad}: {error}");
+        }
+        let error = lies_apart(&at("nowhere/b"), &at("data")).unwrap_err();
+        assert!(format!("{error:#}").contains("nowhere: "), "{error:#}");
+    }
 }

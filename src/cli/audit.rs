@@ -71,8 +71,26 @@ pub struct AuditListArgs {
     #[command(flatten)]
     pub node: AuditNodeArgs,
     /// Only reads of this one, as `Patient/ID`.
-    #[arg(long)]
+    #[arg(long, value_parser = reference)]
     pub about: Option<String>,
+}
+
+/// A resource as reads are noted of it. Of what is none nothing is noted, and a list of nothing would say that nobody read.
+fn reference(text: &str) -> Result<String, String> {
+    /// FHIR R4 `id`, in bytes.
+    const MAX_ID: usize = 64;
+    let is_type = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_uppercase())
+            && name.bytes().all(|byte| byte.is_ascii_alphabetic())
+    };
+    let is_id = |id: &str| {
+        let of_an_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+        (1..=MAX_ID).contains(&id.len()) && id.bytes().all(of_an_id)
+    };
+    match text.split_once('/') {
+        Some((name, id)) if is_type(name) && is_id(id) => Ok(text.to_owned()),
+        _ => Err("written TYPE/ID, as a read names it: Patient/0b6f…".into()),
+    }
 }
 
 /// Arguments of `audit verify`.
@@ -98,4 +116,27 @@ pub struct AuditNodeArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_a_read_is_about_is_a_type_and_an_id() {
+        for good in ["Patient/0b6f-1.A", "Observation/7"] {
+            assert_eq!(reference(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "0b6f",
+            "Patient",
+            "Patient/",
+            "patient/7",
+            "Patient/7/_history/1",
+            "Patient/ü",
+        ] {
+            assert!(reference(bad).is_err(), "{bad}");
+        }
+    }
 }

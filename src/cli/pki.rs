@@ -109,7 +109,7 @@ pub struct EnrolArgs {
     /// The node's signing key (Ed25519, PKCS#8 PEM), made when it does not exist; devices have none.
     #[arg(long)]
     pub node_key: Option<PathBuf>,
-    /// Where to write: `OUT.key` and `OUT.pem`.
+    /// Where to write: `OUT.key`, which must not exist, and `OUT.pem`.
     #[arg(long)]
     pub out: PathBuf,
 }
@@ -126,7 +126,7 @@ pub struct RequestArgs {
     /// The node's signing key (Ed25519, PKCS#8 PEM), made when it does not exist; devices have none.
     #[arg(long)]
     pub node_key: Option<PathBuf>,
-    /// Where to write: `OUT.key` and `OUT.csr`.
+    /// Where to write: `OUT.key`, which must not exist, and `OUT.csr`.
     #[arg(long)]
     pub out: PathBuf,
 }

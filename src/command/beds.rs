@@ -1,5 +1,5 @@
 //! `medmesh edge beds`: who lies where from when on, said to the running node and read from its store.
-use super::{local_api::LocalApi, node, view};
+use super::{argument, local_api::LocalApi, node, view};
 use crate::{
     cli::{
         PrintArgs,
@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use edge::{beds::Listing, config::EdgeConfig, crosswalk::Read};
 use serde_json::{Map, Value};
-use std::{io::Read as _, path::Path};
+use std::path::Path;
 
 /// Runs the command.
 pub async fn run(args: BedsArgs) -> Result<(), Failure> {
@@ -43,12 +43,10 @@ async fn discharge(args: DischargeArgs) -> Result<(), Failure> {
 /// What the facility knows of the patient: a JSON object, from a file or from standard input, since the arguments of a
 /// process can be read by everybody on the machine.
 fn details(path: &Path) -> Result<Map<String, Value>> {
-    let mut text = String::new();
-    if path == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text)?;
-    } else {
-        text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    }
+    let text = match path == Path::new("-") {
+        true => argument::text(std::io::stdin()).context("-")?,
+        false => argument::text_of(path)?,
+    };
     // The error of the parser could quote the patient.
     match serde_json::from_str(&text) {
         Ok(Value::Object(details)) => Ok(details),

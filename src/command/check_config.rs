@@ -9,7 +9,10 @@ use crate::{
 use edge::config::EdgeConfig;
 use federation::tls::{lapsed, paths};
 use global::config::GlobalConfig;
-use node::{clock::Clock, config::ConfigError};
+use node::{
+    clock::Clock,
+    config::{ConfigError, Problem},
+};
 use regional::config::RegionalConfig;
 use std::path::Path;
 use toml::Table;
@@ -17,7 +20,7 @@ use toml::Table;
 /// Runs the command.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let file = &args.file;
-    let kind = args.kind.unwrap_or_else(|| detect(file));
+    let kind = args.kind.map_or_else(|| told(file), Ok)?;
     let mut notes = Vec::new();
     let (what, tls) = match kind {
         ConfigKind::Edge => {
@@ -54,10 +57,31 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the keys of a file say it is, if they say anything: all that is wrong with a profile, as a global node's, helps nobody.
+fn told(path: &Path) -> Result<ConfigKind, ConfigError> {
+    /// Every configuration of a node has one of them.
+    const OF_NODES: [&str; 4] = ["data_dir", "tls", "https", "grpc_listen"];
+    let kind = detect(path);
+    let is_nothing = |table: Table| !OF_NODES.iter().any(|key| table.contains_key(*key));
+    if matches!(kind, ConfigKind::Global) && keys(path).is_some_and(is_nothing) {
+        let message =
+            "no key of it says what it configures; if it is a configuration, name its --kind";
+        let (path, problems) = (path.to_owned(), vec![Problem::new("", message)]);
+        return Err(ConfigError { path, problems });
+    }
+    Ok(kind)
+}
+
+/// The keys of a file; none of one that cannot be read.
+fn keys(path: &Path) -> Option<Table> {
+    let found = std::fs::metadata(path).ok()?;
+    let text = found.is_file().then(|| std::fs::read_to_string(path))?;
+    text.ok()?.parse().ok()
+}
+
 /// What the keys of a file say it is. A file that cannot be read is of any kind: reading it again says why.
 pub fn detect(path: &Path) -> ConfigKind {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let table: Table = text.parse().unwrap_or_default();
+    let table = keys(path).unwrap_or_default();
     let has = |key| table.contains_key(key);
     if has("sent") || has("source") {
         ConfigKind::Device
@@ -107,6 +131,30 @@ mod tests {
         fs::write(&file, text).unwrap();
         let kind = Some(ConfigKind::Global);
         (dir, CheckArgs { file, kind })
+    }
+
+    #[test]
+    fn a_file_that_says_of_nothing_what_it_configures_is_not_taken_for_the_global_node_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("profile.toml");
+        let said = |text: &str| {
+            fs::write(&file, text).unwrap();
+            let args = CheckArgs {
+                file: file.clone(),
+                kind: None,
+            };
+            let Err(Failure::Config(error)) = run(&args) else {
+                panic!("a good configuration");
+            };
+            error.to_string()
+        };
+        for text in ["", "name = 'sdm630'\npoints = []\n"] {
+            assert!(said(text).contains("--kind"), "{text}");
+        }
+        let global = said("data_dir = 'data'\n");
+        assert!(global.contains("tls: is missing"), "{global}");
+        let not_toml = said("name = \n");
+        assert!(not_toml.contains("line 1 is not TOML"), "{not_toml}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The kit is one file: who the facility is, a one-time code, where its region is, and the authority by which it knows
 //! that it is the region. The facility draws its keys on its own machine, and writes its whole folder or nothing.
-use super::{measure, nodes};
+use super::{argument::text_of, measure, nodes};
 use crate::{
     cli::enrol::{EnrolArgs, KitArgs, RenewArgs},
     failure::Failure,
@@ -117,7 +117,7 @@ pub fn kit(args: &KitArgs) -> Result<()> {
 /// What was measured of the facility's machine.
 fn measured(path: &Path) -> Result<Measured> {
     let at = || format!("--measured: {}", path.display());
-    let text = fs::read_to_string(path).with_context(at)?;
+    let text = text_of(path).context("--measured")?;
     serde_json::from_str(&text)
         .context("it is not what `medmesh edge measure` prints")
         .with_context(at)

@@ -2,7 +2,7 @@
 mod lease;
 mod models;
 
-use super::argument::by_argument;
+use super::argument::{by_argument, text_of};
 use crate::{
     cli::pki::{
         EnrolArgs, InviteArgs, PkiArgs, PkiCommand, RequestArgs, RevokeArgs, RotateArgs, SignArgs,
@@ -11,7 +11,7 @@ use crate::{
     out,
     scratch::Scratch,
 };
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use federation::{
     identity::{Identity, Serial},
     pki::{self, Ca, Issued, NewKey, Reason},
@@ -20,7 +20,6 @@ use node::clock::Clock;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 use std::{
-    fs,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -91,11 +90,23 @@ fn identity_of(node: Place, device: Option<DeviceId>) -> Result<Identity> {
 fn enrol(args: &EnrolArgs, now: Timestamp) -> Result<()> {
     let ca = Ca::open(&args.dir)?;
     let identity = identity_of(args.node.clone(), args.device.clone())?;
+    no_key_there(&args.out)?;
     let room = room(&args.out)?;
     let new = new_key(&identity, args.node_key.as_deref(), None)?;
     let cert = ca.enrol(&args.code, &new.csr_pem, now, &mut rand::rng())?;
     drop(room);
     write_pair(&args.out, &new, &cert)
+}
+
+/// A key that is there may be the one of a running node's certificate: only [`rotate`] and a renewal put another in its place.
+fn no_key_there(out: &Path) -> Result<()> {
+    let key = with_end(out, ".key");
+    ensure!(
+        key.symlink_metadata().is_err(),
+        "--out: {}: exists, and no key is written over: name another --out, or move it away",
+        key.display()
+    );
+    Ok(())
 }
 
 /// Room for a key and a certificate beside `out`: that there is none is said before a code is used up, or a certificate
@@ -114,6 +125,7 @@ fn room(out: &Path) -> Result<Scratch> {
 
 fn request(args: RequestArgs) -> Result<()> {
     let identity = identity_of(args.node, args.device)?;
+    no_key_there(&args.out)?;
     let new = new_key(&identity, args.node_key.as_deref(), None)?;
     pki::write_private(&with_end(&args.out, ".key"), &new.key_pem)?;
     pki::write_public(&with_end(&args.out, ".csr"), &new.csr_pem)?;
@@ -121,18 +133,14 @@ fn request(args: RequestArgs) -> Result<()> {
 }
 
 fn sign(args: &SignArgs, now: Timestamp) -> Result<()> {
-    let csr = read(&args.csr)?;
+    let csr = text_of(&args.csr)?;
     let ca = Ca::open(&args.dir)?;
     let cert = ca.enrol(&args.code, &csr, now, &mut rand::rng())?;
     Ok(out::text(&cert)?)
 }
 
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| path.display().to_string())
-}
-
 fn rotate(args: &RotateArgs, now: Timestamp) -> Result<()> {
-    let (cert, key) = (read(&args.cert)?, Secret::new(read(&args.key)?));
+    let (cert, key) = (text_of(&args.cert)?, Secret::new(text_of(&args.key)?));
     let ca = Ca::open(&args.dir)?;
     let der = CertificateDer::from_pem_slice(cert.as_bytes())
         .map_err(|_| anyhow!("{} is not a certificate", args.cert.display()))?;
@@ -235,7 +243,7 @@ fn crl(dir: &Path, now: Timestamp) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{fs, time::Duration};
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -290,5 +298,44 @@ mod tests {
             .collect();
         files.sort();
         assert_eq!(files, ["node.key", "node.pem", "pki", "signing.key"]);
+    }
+
+    #[test]
+    fn a_key_that_is_there_is_not_written_over_and_the_code_stays_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let ca = Ca::init(&at("pki"), NOW).unwrap();
+        let node: Place = "edge/us/us/us-f1".parse().unwrap();
+        let ask = || {
+            request(RequestArgs {
+                node: node.clone(),
+                device: None,
+                node_key: Some(at("signing.key")),
+                out: at("node"),
+            })
+        };
+        ask().unwrap();
+        let (key, csr) = (fs::read(at("node.key")).unwrap(), at("node.csr"));
+        fs::remove_file(&csr).unwrap();
+        let error = ask().unwrap_err().to_string();
+        assert!(error.contains("node.key: exists"), "{error}");
+        assert!(!csr.exists(), "nothing is asked for");
+        let day = Duration::from_secs(86_400);
+        let identity = Identity::Node(node.clone());
+        let mut args = EnrolArgs {
+            dir: at("pki"),
+            node: node.clone(),
+            device: None,
+            code: ca
+                .invite(&identity, &[], day, NOW, &mut rand::rng())
+                .unwrap(),
+            node_key: Some(at("signing.key")),
+            out: at("node"),
+        };
+        let error = enrol(&args, NOW).unwrap_err().to_string();
+        assert!(error.contains("node.key: exists"), "{error}");
+        assert_eq!(fs::read(at("node.key")).unwrap(), key);
+        args.out = at("another");
+        enrol(&args, NOW).unwrap();
     }
 }

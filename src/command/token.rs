@@ -23,8 +23,9 @@ pub(super) async fn token(args: &TokenArgs) -> Result<Secret<String>> {
     let text = fs::read_to_string(&path)
         .with_context(|| format!("{}: is `medmesh up` running?", path.display()))?;
     let mesh: Value = serde_json::from_str(&text)?;
-    let client = known(&mesh["clients"], ("--client", &args.client))?;
-    known(&client["token_url"], ("--region", &args.region))?;
+    let client = known(&mesh["clients"], ("--client", "the mesh", &args.client))?;
+    let whose = format!("the client {}", args.client);
+    known(&client["token_url"], ("--region", &whose, &args.region))?;
     let url = field(&client["token_url"], &args.region)?;
     let assertion = assertion(client, url)?;
     let form = [
@@ -64,13 +65,13 @@ pub(super) fn signed((id, kid): (&str, &str), key: &Path, url: &str) -> Result<S
     sign_assertion(&claims, kid, pem.reveal()).with_context(path)
 }
 
-/// What the mesh has by the name that an argument says.
-fn known<'a>(all: &'a Value, (argument, name): (&str, &str)) -> Result<&'a Value> {
+/// What the mesh, or a client of it, has by the name that an argument says.
+fn known<'a>(all: &'a Value, (argument, who, name): (&str, &str, &str)) -> Result<&'a Value> {
     all.get(name).ok_or_else(|| {
         let names = all.as_object().into_iter().flatten();
         let names: Vec<_> = names.map(|(name, _)| name.as_str()).collect();
         let names = names.join(", ");
-        anyhow!("{argument}: the mesh has no {name}; it has {names}")
+        anyhow!("{argument}: {who} has no {name}; it has {names}")
     })
 }
 
@@ -88,11 +89,15 @@ mod tests {
     #[test]
     fn a_name_that_the_mesh_does_not_have_is_said_by_its_argument_with_those_that_it_has() {
         let clients = json!({"operator": {"kid": "operator-1"}, "reader": {}});
-        let found = known(&clients, ("--client", "operator")).unwrap();
+        let found = known(&clients, ("--client", "the mesh", "operator")).unwrap();
         assert_eq!(field(found, "kid").unwrap(), "operator-1");
-        let error = known(&clients, ("--client", "nobody")).unwrap_err();
+        let error = known(&clients, ("--client", "the mesh", "nobody")).unwrap_err();
         let expected = "--client: the mesh has no nobody; it has operator, reader";
         assert_eq!(error.to_string(), expected);
-        assert!(known(&json!(null), ("--region", "us")).is_err());
+        let urls = json!({"us": "https://127.0.0.1/auth/token"});
+        let error = known(&urls, ("--region", "the client reader", "global")).unwrap_err();
+        let expected = "--region: the client reader has no global; it has us";
+        assert_eq!(error.to_string(), expected);
+        assert!(known(&json!(null), ("--region", "the mesh", "us")).is_err());
     }
 }

@@ -23,8 +23,9 @@ pub const PUBLIC: u32 = 0o644;
 /// Replaces a file by a whole new one that is durable when this returns, and hands the new one back, open for writing.
 ///
 /// # Errors
-/// When the directory cannot be written; the former file stays.
+/// When the directory cannot be written, or the path leads to what is no regular file: the former file stays.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
+    may_go(path)?;
     let (temporary, file) = beside(path, bytes, mode)?;
     rename(&temporary, path)?;
     Ok(file)
@@ -35,10 +36,23 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
 /// # Errors
 /// As [`replace`].
 pub fn replace_for_all(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    may_go(path)?;
     let (temporary, file) = beside(path, bytes, PUBLIC)?;
     file.set_permissions(fs::Permissions::from_mode(PUBLIC))?;
     file.sync_all()?;
     rename(&temporary, path)
+}
+
+/// A file may get another in its place. A device of the machine may not, such as `/dev/null` or what `/dev/stdout` leads to: all
+/// programs that write to it would fill a file from then on.
+fn may_go(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "is no regular file, and nothing else is written over",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a file that must not exist yet, with the permission bits `mode` of Unix (such as 0o600), durable when this
@@ -240,6 +254,23 @@ mod tests {
             let steps = STEPS.take();
             assert_eq!(steps, [Step::Synced, Step::Named, Step::FolderSynced]);
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name| dir.path().join(name);
+        let (socket, link) = (path("socket"), path("link"));
+        let _open = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        for at in [socket.as_path(), link.as_path(), dir.path()] {
+            let error = replace(at, b"a", PRIVATE).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+            assert!(replace_for_all(at, b"a").is_err());
+        }
+        assert!(link.is_symlink() && !socket.is_file());
+        std::os::unix::fs::symlink(path("absent"), path("broken")).unwrap();
+        replace(&path("broken"), b"a", PRIVATE).unwrap();
     }
 
     fn mode(path: &Path) -> u32 {

@@ -7,7 +7,10 @@
 //! devices nor the store nor another viewer wait for it.
 use super::{Broker, Change, Topic, hub::Hub, message::Message};
 use bytes::Bytes;
-use node::token::Scopes;
+use node::{
+    config::{ConfigError, Problem, Validate, load},
+    token::Scopes,
+};
 use rumqttd::protocol::QoS;
 use serde::Deserialize;
 use std::{
@@ -66,6 +69,13 @@ struct Client {
     fhir: Option<String>,
 }
 
+impl Validate for Written {
+    /// What is wrong beyond its shape depends on the facility ([`Viewers::read`]).
+    fn problems(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+}
+
 impl Viewers {
     /// Reads a file of rights (TOML): a `[[client]]` for each program, with its `id`, which is the name in its certificate,
     /// or that it connects under with a token whose SHA-256 is its `token_sha256`, and the filters below `local/{facility}/`
@@ -75,9 +85,12 @@ impl Viewers {
     /// # Errors
     /// Everything that is wrong with it, a text each.
     pub fn read(path: &Path, facility: &FacilityId) -> Result<Self, Vec<String>> {
-        let one = |error: String| vec![format!("{}: {error}", path.display())];
-        let text = std::fs::read_to_string(path).map_err(|error| one(error.to_string()))?;
-        let written: Written = toml::from_str(&text).map_err(|error| one(error.to_string()))?;
+        // As a configuration is read: what is wrong is said without the values, of which one may be a token by mistake.
+        let written: Written = load(path, []).map_err(|error: ConfigError| {
+            let said = error.problems.iter();
+            said.map(|problem| format!("{}: {problem}", path.display()))
+                .collect::<Vec<_>>()
+        })?;
         let prefix = prefix(facility);
         let (mut viewers, mut problems) = (BTreeMap::new(), Vec::new());
         for Client {
@@ -378,6 +391,13 @@ mod tests {
             let problems = read(text).unwrap_err();
             assert!(problems[0].contains(wrong), "{problems:?}");
         }
+        let shown = read(&format!("{good}token = \"SECRET-TOKEN\"\nrole = 1\n")).unwrap_err();
+        let all = shown.concat();
+        assert!(
+            all.contains("client[0].token: ") && all.contains("client[0].role: "),
+            "{all}"
+        );
+        assert!(!all.contains("SECRET"), "{all}");
         let twice = read(&format!("{good}{good}")).unwrap_err();
         assert!(twice[0].contains("twice"), "{twice:?}");
     }

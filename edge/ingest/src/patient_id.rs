@@ -15,7 +15,8 @@ pub fn is_one(text: &str) -> bool {
 
 /// Neither a control character nor one that has no width or turns the direction of what is around it (Unicode 16,
 /// general categories Cc, Cf, Zl and Zp, as far as they are in use).
-const fn is_seen(c: char) -> bool {
+#[must_use]
+pub const fn is_seen(c: char) -> bool {
     !matches!(c,
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -89,10 +89,15 @@ pub(super) fn bed_problems(beds: &[BedAssignment]) -> Vec<Problem> {
         {
             problems.push(Problem::new(at("patient"), patient_id::PROBLEM));
         }
+        // As an id of a patient: a bed that looks like another one is where the wrong patient lies.
+        if !patient_id::is_one(&bed.bed) {
+            let message = "is 1 to 64 bytes without control or invisible characters";
+            problems.push(Problem::new(at("bed"), message));
+        }
         // What the store would refuse at the start is said before.
         let refused = bed.fact().and_then(|fact| store::check_bed(&fact).err());
         if let Some((field, message)) = refused.and_then(|reason| reason.split_once(": "))
-            && field != "patient"
+            && !["patient", "bed"].contains(&field)
         {
             problems.push(Problem::new(at(field), message));
         }
@@ -130,6 +135,11 @@ mod tests {
             bed("2026-11-22T11:00:00+01:00", Some("q")),
             bed("2026-11-22T10:00:00Z", Some("p")),
             bed("noon", None),
+            BedAssignment {
+                bed: "b\u{200b}".into(),
+                ..bed("2026-11-22T10:00:00Z", None)
+            },
+            BedAssignment::default(),
         ];
         let paths: Vec<_> = bed_problems(&beds).into_iter().map(|p| p.path).collect();
         let expected = [
@@ -137,6 +147,9 @@ mod tests {
             "beds[2].patient",
             "beds[3].from",
             "beds[5].from",
+            "beds[6].bed",
+            "beds[7].bed",
+            "beds[7].from",
         ];
         assert_eq!(paths, expected);
     }

@@ -74,8 +74,9 @@ fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
 }
 
 fn person(by: &str) -> Result<&str, Response> {
-    if by.is_empty() || by.len() > MAX_BY || by.chars().any(char::is_control) {
-        return Err(problem(StatusCode::BAD_REQUEST, "by: 1 to 64 characters"));
+    if by.is_empty() || by.len() > MAX_BY || !by.chars().all(ingest::patient_id::is_seen) {
+        let detail = "by: 1 to 64 bytes without control or invisible characters";
+        return Err(problem(StatusCode::BAD_REQUEST, detail));
     }
     Ok(by)
 }

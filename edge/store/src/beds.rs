@@ -71,8 +71,8 @@ pub fn check(fact: &BedFact) -> Result<(), &'static str> {
     if !fits(&fact.bed) {
         return Err("bed: 1 to 64 bytes without control characters");
     }
-    if !fits(&fact.by) {
-        return Err("by: 1 to 64 bytes without control characters");
+    if !fits(&fact.by) || !fact.by.chars().all(ingest::patient_id::is_seen) {
+        return Err("by: 1 to 64 bytes without control or invisible characters");
     }
     if !fact.from.is_measurable() {
         return Err("from: before 1901 or after 2198");

@@ -173,7 +173,7 @@ pub fn check_record(record: &PatientRecord) -> Result<(), &'static str> {
         (
             &record.birth_date,
             is_date,
-            "birth_date: YYYY-MM-DD, YYYY-MM or YYYY",
+            "birth_date: a date that there is, as YYYY-MM-DD, YYYY-MM or YYYY",
         ),
         (
             &record.gender,
@@ -203,7 +203,7 @@ pub fn check_record(record: &PatientRecord) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether it is written as a FHIR R4 `date`.
+/// Whether it is a FHIR R4 `date`: so written, and there.
 fn is_date(text: &str) -> bool {
     let mut parts = text.split('-');
     let mut part = |digits: usize, range: std::ops::RangeInclusive<u32>| {
@@ -214,7 +214,10 @@ fn is_date(text: &str) -> bool {
     };
     let (year, month, day) = (part(4, 1..=9_999), part(2, 1..=12), part(2, 1..=31));
     let good = |part: Option<bool>| part.unwrap_or(true);
-    year == Some(true) && good(month) && good(day) && parts.next().is_none()
+    let is_written = year == Some(true) && good(month) && good(day) && parts.next().is_none();
+    // A month has its own days: FHIR would have nothing of a 31st of April.
+    let is_there = || format!("{text}T00:00:00Z").parse::<Timestamp>().is_ok();
+    is_written && (day.is_none() || is_there())
 }
 
 fn is_gender(text: &str) -> bool {

@@ -225,11 +225,56 @@ struct Body {
     to: Vec<String>,
 }
 
+/// A member of a request, whether a value is of its type, and what that is.
+type Member = (&'static str, fn(&Value) -> bool, &'static str);
+const MEMBERS: [Member; 6] = [
+    ("name", Value::is_string, "is needed: a text"),
+    (
+        "sha256",
+        Value::is_string,
+        "is needed: 64 lower-case hexadecimal digits",
+    ),
+    ("size", Value::is_u64, "is needed: a whole number, in bytes"),
+    ("class", Value::is_string, "is needed: a text"),
+    ("purpose", Value::is_string, "is needed: a text"),
+    (
+        "to",
+        are_texts,
+        "is needed: a list of regions and facilities",
+    ),
+];
+
+fn are_texts(value: &Value) -> bool {
+    let all = value.as_array();
+    all.is_some_and(|all| all.iter().all(Value::is_string))
+}
+
+/// What keeps a body from being a request: the first member that is none, or is not there or of another type.
+fn unfit(body: &[u8]) -> (String, &'static str) {
+    let whole = "a JSON object with name, sha256, size, class, purpose and to, each once";
+    let Ok(Value::Object(given)) = serde_json::from_slice(body) else {
+        return (String::new(), whole);
+    };
+    let is_known = |name: &str| MEMBERS.iter().any(|(known, ..)| *known == name);
+    if let Some(name) = given.keys().find(|name| !is_known(name)) {
+        let name = name.replace('~', "~0").replace('/', "~1");
+        return (format!("/{name}"), "is no member of a delivery");
+    }
+    for (name, fits, what) in MEMBERS {
+        if !given.get(name).is_some_and(fits) {
+            return (format!("/{name}"), what);
+        }
+    }
+    (String::new(), whole)
+}
+
 /// Reads a request, but for its places.
 fn read(body: &[u8], by: &str) -> Result<(Ask, Vec<String>), Response> {
     let body: Body = serde_json::from_slice(body).map_err(|_| {
-        let detail = "a JSON object with name, sha256, size, class, purpose and to";
-        Problem::new(StatusCode::BAD_REQUEST, "not understood", detail).into_response()
+        let (field, detail) = unfit(body);
+        Problem::new(StatusCode::BAD_REQUEST, "not understood", detail)
+            .at(field)
+            .into_response()
     })?;
     let name = body.name.parse().map_err(|error| {
         let error: types::InvalidLabel = error;
@@ -350,4 +395,38 @@ async fn withdraw(State(api): State<Api>, Path(id): Path<String>, headers: Heade
     let withdrawn = api.deliveries.withdraw(id, by.to_string()).await;
     let withdrawn = withdrawn.map_err(|error| failed(&error))?;
     Ok(Json(api.shown(&withdrawn.ok_or_else(missing)?)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_none_is_refused_by_the_member_that_is_wrong() {
+        let good = json!({
+            "name": "a.bin", "sha256": "00".repeat(32), "size": 3, "class": "firmware", "purpose": "care", "to": ["us"],
+        });
+        let with = |name: &str, value: Value| {
+            let mut body = good.clone();
+            body[name] = value;
+            body.to_string()
+        };
+        let mut without = good.clone();
+        without.as_object_mut().unwrap().remove("sha256");
+        assert!(read(good.to_string().as_bytes(), "operator").is_ok());
+        for (body, field) in [
+            ("x".to_owned(), ""),
+            ("[]".to_owned(), ""),
+            (without.to_string(), "/sha256"),
+            (with("size", json!(-1)), "/size"),
+            (with("size", json!(3.0)), "/size"),
+            (with("to", json!(["us", 7])), "/to"),
+            (with("a/b", json!(1)), "/a~1b"),
+            (r#"{"name": "a", "name": "b"}"#.to_owned(), "/sha256"),
+        ] {
+            assert_eq!(unfit(body.as_bytes()).0, field, "{body}");
+            let status = read(body.as_bytes(), "operator").map(drop).unwrap_err();
+            assert_eq!(status.status(), StatusCode::BAD_REQUEST, "{body}");
+        }
+    }
 }

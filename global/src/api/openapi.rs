@@ -148,27 +148,13 @@ fn page(item: &str) -> Value {
     })
 }
 
+/// A read of the catalog: of one by its id, or a page of a listing.
 fn operation(summary: &str, scope: &str, parameters: &[Value], answer: Value) -> Value {
-    let problem = |description: &str| {
-        json!({
-            "description": description,
-            "content": {"application/problem+json": {"schema": reference("Problem")}},
-        })
-    };
-    json!({"get": {
-        "summary": summary,
-        "description": format!("Needs scope {scope}."),
-        "security": [{"bearer": []}],
-        "parameters": parameters,
-        "responses": {
-            "200": {"description": "Found", "content": {"application/json": {"schema": answer}}},
-            "400": problem("A parameter is wrong"),
-            "401": {"description": "No bearer token, or one that has expired"},
-            "403": problem("The token lacks the scope"),
-            "404": problem("No such thing"),
-            "503": problem("Try again later"),
-        },
-    }})
+    let is_of_one = parameters.iter().any(|it| it["in"] == "path");
+    let refusal = if is_of_one { "404" } else { "400" };
+    let content = json!({"application/json": {"schema": answer}});
+    let found = ("200", "Found", content);
+    json!({"get": request((summary, scope), parameters, found, &[refusal])})
 }
 
 fn schemas() -> Value {
@@ -192,7 +178,11 @@ fn schemas() -> Value {
         "Problem": {
             "type": "object",
             "required": ["title", "status", "detail"],
-            "properties": {"title": text, "status": {"type": "integer"}, "detail": text},
+            "properties": {
+                "title": text, "status": {"type": "integer"}, "detail": text,
+                "field": {"type": "string", "description": "which member (RFC 6901) or header is wrong"},
+                "parameter": {"type": "string", "description": "which parameter of the query is wrong"},
+            },
         },
         "Delivery": blobs::schema(),
     });

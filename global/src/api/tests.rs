@@ -274,9 +274,14 @@ async fn every_operation_says_what_it_answers_when_it_is_done_and_when_it_is_not
         }
         secured += 1;
         let responses = operation["responses"].as_object().unwrap();
-        for status in ["401", "403", "503"] {
+        for status in ["401", "403", "405", "500", "503"] {
             assert!(responses.contains_key(status), "{method} {path} {status}");
         }
+        let scope = operation["security"][0]["bearer"][0].as_str();
+        assert!(
+            scope.is_some_and(|scope| scope.starts_with("mesh/")),
+            "{path}"
+        );
         let is_list = method == "get" && !path.contains('{');
         assert!(!is_list || responses.contains_key("400"), "{path}");
         assert!(method != "post" || responses.contains_key("413"), "{path}");

@@ -127,7 +127,12 @@ pub fn parse<T: DeserializeOwned + Validate>(
 
 fn read(path: &Path) -> Result<String, Problem> {
     let io = |error: std::io::Error| Problem::new("", error.to_string());
-    if std::fs::metadata(path).map_err(io)?.len() > MAX_FILE_BYTES {
+    let found = std::fs::metadata(path).map_err(io)?;
+    // A pipe is empty when it is read again, as by a program that follows this one; a device may have no end.
+    if !found.is_file() {
+        return Err(Problem::new("", "is no regular file"));
+    }
+    if found.len() > MAX_FILE_BYTES {
         return Err(Problem::new("", "is larger than 8MiB"));
     }
     std::fs::read_to_string(path).map_err(io)

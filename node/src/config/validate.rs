@@ -94,9 +94,12 @@ pub fn directory(key: &str, path: &Path) -> Option<Problem> {
     (!path.is_dir()).then(|| Problem::new(key, format!("{} is not a directory", path.display())))
 }
 
-/// A problem where `path` is to become a directory, and is a file or below one.
+/// A problem where `path` is to become a directory, and is empty, a file or below one.
 #[must_use]
 pub fn becomes_directory(key: &str, path: &Path) -> Option<Problem> {
+    if path.as_os_str().is_empty() {
+        return Some(Problem::new(key, "is empty: write the path of a directory"));
+    }
     let there = path.ancestors().find(|at| at.symlink_metadata().is_ok())?;
     directory(key, there)
 }
@@ -223,6 +226,7 @@ mod tests {
         for good in [dir.path(), &dir.path().join("new/data"), Path::new("data")] {
             assert!(becomes_directory("k", good).is_none(), "{}", good.display());
         }
+        assert!(becomes_directory("k", Path::new("")).is_some(), "empty");
     }
 
     #[test]

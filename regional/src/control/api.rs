@@ -326,11 +326,7 @@ async fn command(
     api.allowed(&headers, ("commands", Interaction::Read), "mesh/commands.r")?;
     let device = api.device(&id).await?.id;
     let row = api.row(device, command_id(&command)?).await?;
-    let accepts = |value: &str| value.to_ascii_lowercase().contains("text/event-stream");
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    if accept.is_some_and(accepts) {
+    if sse::is_asked_for(&headers) {
         return Ok(sse::answer(&api.control, &row, &headers));
     }
     Ok(Json(command_json(&row, usize::MAX)).into_response())

@@ -5,7 +5,7 @@
 //! every `EventSource` does by itself, and misses nothing.
 use super::{Control, rows::Row, shown::command_json};
 use axum::{
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, Sse},
@@ -87,6 +87,65 @@ async fn next(mut state: Streaming) -> Option<(Result<Event, Infallible>, Stream
         tokio::select! {
             changed = state.changed.changed() => changed.ok()?,
             () = tokio::time::sleep_until(state.until) => return None,
+        }
+    }
+}
+
+/// Whether an `Accept` asks for events: it names them, does not refuse them, and weighs JSON no higher (RFC 9110 §12.5.1).
+pub fn is_asked_for(headers: &HeaderMap) -> bool {
+    let events = weight(headers, "text/event-stream");
+    events > 0.0 && events >= weight(headers, "application/json")
+}
+
+/// The weight of a media type that is named, 0 to 1; 0 of one that is not.
+fn weight(headers: &HeaderMap, name: &str) -> f32 {
+    let lines = headers.get_all(header::ACCEPT).iter();
+    let ranges = lines.filter_map(|line| line.to_str().ok());
+    let weights = ranges.flat_map(|line| line.split(',')).filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        parts
+            .next()
+            .filter(|named| named.eq_ignore_ascii_case(name))?;
+        let given = parts.find_map(|part| {
+            let (key, weight) = part.split_once('=')?;
+            key.eq_ignore_ascii_case("q").then_some(weight)
+        });
+        given.map_or(Some(1.0), |weight| weight.parse::<f32>().ok())
+    });
+    weights.fold(0.0, f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn events_are_for_who_names_them_and_likes_json_no_better() {
+        let asked = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for &line in lines {
+                headers.append(header::ACCEPT, HeaderValue::from_static(line));
+            }
+            is_asked_for(&headers)
+        };
+        for lines in [
+            &["text/event-stream"][..],
+            &["TEXT/Event-Stream; charset=utf-8"],
+            &["application/json, text/event-stream"],
+            &["application/json;q=0.5", "text/event-stream ; Q=0.9"],
+        ] {
+            assert!(asked(lines), "{lines:?}");
+        }
+        assert!(!asked(&[]), "nothing is named");
+        for lines in [
+            &["*/*"][..],
+            &["text/event-stream;q=0"],
+            &["text/event-stream;q=much"],
+            &["text/event-stream;q=0.1, application/json"],
+            &["text/event-streams"],
+        ] {
+            assert!(!asked(lines), "{lines:?}");
         }
     }
 }

@@ -139,6 +139,17 @@ fn desired(
     }
 }
 
+/// What can be desired of a device.
+fn desirable(table: &Table) -> String {
+    let known = table.0.iter().filter(|entry| !entry.safety);
+    let known = known.filter_map(|entry| entry.property.as_ref());
+    let known: Vec<_> = known.map(ToString::to_string).collect();
+    match known.is_empty() {
+        true => "nothing can be desired of this device".to_owned(),
+        false => format!("can be desired: {}", known.join(", ")),
+    }
+}
+
 /// What is desired after the patch, each property with the command that brings it about and its value as a device reports it:
 /// `5000ms` is `5s`. Every one is of the device's table.
 fn wants(patch: &Patch, desired: &Map<String, Json>) -> Result<Vec<(Want, Json)>, Wrong> {
@@ -149,13 +160,7 @@ fn wants(patch: &Patch, desired: &Map<String, Json>) -> Result<Vec<(Want, Json)>
             property.replace('~', "~0").replace('/', "~1")
         );
         let Some(entry) = patch.table.setter(property) else {
-            let known = patch.table.0.iter().filter(|entry| !entry.safety);
-            let known: Vec<_> = known.filter_map(|entry| entry.property.as_ref()).collect();
-            let known: Vec<_> = known.iter().map(ToString::to_string).collect();
-            return Err(wrong(
-                field,
-                format!("can be desired: {}", known.join(", ")),
-            ));
+            return Err(wrong(field, desirable(&patch.table)));
         };
         if entry.safety {
             let detail = format!("needs a second person: give the command {}", entry.name);
@@ -286,6 +291,20 @@ pub fn json(device: &Device, twin: &Twin, now: Timestamp) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use types::DeviceKind;
+
+    #[test]
+    fn what_can_be_desired_is_named_and_nothing_is_too() {
+        for (kind, said) in [
+            (DeviceKind::BedsideMonitor, "can be desired: interval"),
+            (
+                DeviceKind::ColdChain,
+                "nothing can be desired of this device",
+            ),
+        ] {
+            assert_eq!(desirable(&Table::built_in(kind)), said);
+        }
+    }
 
     #[test]
     fn a_device_that_is_gone_never_looks_connected() {

@@ -43,7 +43,7 @@ fn judge_end(end: &End, now: Timestamp) -> Finding {
         ),
         _ => (
             CERTIFICATE_DAYS,
-            "medmesh pki request here, invite and sign on the authority's machine (infra/README.md)",
+            "medmesh pki request here, to another --out; invite and sign on the authority's machine (infra/README.md)",
         ),
     };
     let path = end.path.display();

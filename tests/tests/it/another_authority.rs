@@ -145,6 +145,7 @@ impl Folders {
         let sign = ["pki", "sign", "--dir", text(&pki), "--code", code.trim()];
         let pem = medmesh(&[&sign[..], &["--csr", text(&csr)]].concat())?;
         fs::copy(out.with_extension("key"), dir.join("node.key"))?;
+        fs::remove_file(out.with_extension("key"))?;
         fs::write(dir.join("node.pem"), &pem)?;
         let der = CertificateDer::from_pem_slice(pem.as_bytes());
         let der = der.map_err(|_| anyhow!("no certificate"))?;

@@ -294,6 +294,10 @@ async fn an_entry_that_cannot_be_made_is_refused_with_the_field_and_changes_noth
             ..at(0, None)
         },
         BedFact {
+            by: "an\u{200b}na".into(),
+            ..at(0, None)
+        },
+        BedFact {
             from: Timestamp(i64::MAX),
             ..at(0, None)
         },

@@ -211,6 +211,11 @@ store = { count = -1, retention = "7 days" }
         ],
         "{problems:#?}"
     );
+    let listen = "listen: expected an IP address and a port, such as 0.0.0.0:8443";
+    assert!(
+        problems.iter().any(|problem| problem == listen),
+        "{problems:#?}"
+    );
 }
 
 #[test]
@@ -298,6 +303,15 @@ fn a_key_that_stands_twice_is_named_and_no_value_is() {
 fn a_missing_file_is_a_problem() {
     let error = load::<Sample>(Path::new("/nonexistent/x.toml"), []).unwrap_err();
     assert!(error.to_string().contains("No such file"), "{error}");
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in [dir.path(), Path::new("/dev/zero")] {
+        let error = load::<Sample>(path, []).unwrap_err();
+        assert!(error.to_string().contains("no regular file"), "{error}");
+    }
 }
 
 #[test]

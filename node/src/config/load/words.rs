@@ -14,7 +14,12 @@ pub(super) fn without_value(text: &str) -> String {
             None => "is not what is expected here".to_owned(),
         };
     }
-    text.trim_end().to_owned()
+    match text.trim_end() {
+        "invalid socket address syntax" => {
+            "expected an IP address and a port, such as 0.0.0.0:8443".to_owned()
+        }
+        other => other.to_owned(),
+    }
 }
 
 /// What a type of Rust takes, for whoever writes a file.
