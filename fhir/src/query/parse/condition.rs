@@ -9,6 +9,9 @@ use crate::query::{
     param,
 };
 
+/// Of what is first in a Bundle.
+const IN_A_BUNDLE: &str = "what is within a Bundle is no resource of its own, and is not searched";
+
 /// Types that are searched at once share a parameter when each has it, of the same kind.
 fn shared(types: &[&'static str], code: &str) -> Option<&'static Param> {
     let first = param(types.first()?, code)?;
@@ -211,6 +214,9 @@ impl Reader<'_> {
                 "only a reference is followed by a chain",
             ));
         }
+        if !param.is_followed() {
+            return Err(Problem::unsupported(link, IN_A_BUNDLE));
+        }
         let known = match kind {
             Some(kind) => {
                 let known = resource_type(kind).filter(|kind| leads_to(param, kind));
@@ -256,6 +262,9 @@ impl Reader<'_> {
         let source = resource_type(source).ok_or_else(|| Problem::invalid("_has", FORM))?;
         let reference = param(source, link).filter(|param| param.kind == Kind::Reference);
         let reference = reference.ok_or_else(|| unknown(link, &[source]))?;
+        if !reference.is_followed() {
+            return Err(Problem::unsupported("_has", IN_A_BUNDLE));
+        }
         if !types.iter().any(|kind| leads_to(reference, kind)) {
             return Err(Problem::invalid(
                 "_has",

@@ -4,8 +4,7 @@ use super::{
 };
 use crate::{
     query::{
-        Include, Kind, Param, Problem, ProblemKind, Search, Sort, SortBy, Summary, Total, param,
-        params,
+        Include, Param, Problem, ProblemKind, Search, Sort, SortBy, Summary, Total, param, params,
     },
     r4::R4,
 };
@@ -255,7 +254,7 @@ fn include(search: &Search, name: &str, text: &str, reverse: bool) -> Result<Inc
     let fits = |one: &&'static Param| {
         let leads = target.is_none_or(|kind| leads_to(one, kind));
         let back = !reverse || iterate || search.types.iter().any(|kind| leads_to(one, kind));
-        one.kind == Kind::Reference && leads && back
+        one.is_followed() && leads && back
     };
     let params: Vec<&'static Param> = match code {
         "*" => params(source).filter(fits).collect(),
