@@ -194,7 +194,8 @@ fn has_white_space(text: &str) -> bool {
     has || !is_ascii && text.contains(char::is_whitespace)
 }
 
-fn is_id(text: &str) -> bool {
+/// FHIR R4 datatypes.html#id.
+pub fn is_id(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     (1..=64).contains(&text.len()) && text.bytes().all(known)
 }
