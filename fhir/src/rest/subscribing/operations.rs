@@ -81,7 +81,7 @@ fn given(headers: &HeaderMap, pairs: InUrl, Posted(body): Posted) -> Result<Pair
 }
 
 /// Refuses parameters that are none of these.
-fn only(pairs: &[(String, String)], names: &[&str]) -> Result<(), Failure> {
+pub fn only(pairs: &[(String, String)], names: &[&str]) -> Result<(), Failure> {
     let is_unknown = |name: &&String| {
         !names.contains(&name.as_str()) && !matches!(name.as_str(), "_format" | "_pretty")
     };

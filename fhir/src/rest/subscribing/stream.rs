@@ -5,7 +5,7 @@
 //! `EventSource` does by itself, and misses nothing. One with a number that no event has, as after the store was put back, is
 //! refused: its stream would be silent until the numbers are there again.
 use super::notifying::{Telling, tell};
-use super::operations::{number, own};
+use super::operations::{number, only, own};
 use super::standing_right;
 use crate::rest::access::{Asker, Found};
 use crate::rest::{Api, FhirApi, Pairs, Reader, outcome::Failure};
@@ -49,6 +49,7 @@ pub fn stream(
     standing: Standing,
     pairs: &Pairs,
 ) -> Result<Found, Failure> {
+    only(pairs, &["eventsSinceNumber"])?;
     let _spec = own(asker, &standing)?;
     let last = last_event(headers)?;
     if last.is_some_and(|last| last > standing.number) {
