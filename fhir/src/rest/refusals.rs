@@ -8,7 +8,7 @@ impl Failure {
         Self::new(
             StatusCode::BAD_REQUEST,
             "not-supported",
-            "of a write, If-None-Match is *; If-Match names the version that is replaced",
+            "of a write, If-None-Match is *; If-Match names the version that is replaced, and If-Unmodified-Since none",
         )
     }
 

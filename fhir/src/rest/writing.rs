@@ -256,8 +256,11 @@ pub fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
     Ok(match versions.as_slice() {
         [version] => Expect::Version(*version),
         [] if negotiation::wants_none(headers) => Expect::Absent,
-        // Of a write, tags there say which version not to replace, which nobody is asked to keep to.
-        [] if headers.contains_key(header::IF_NONE_MATCH) => {
+        // Of a write, tags there say which version not to replace, which nobody is asked to keep to; and a time in whole
+        // seconds tells no versions apart (RFC 9110 §13.1.4: what is not kept to is not done).
+        [] if headers.contains_key(header::IF_NONE_MATCH)
+            || headers.contains_key(header::IF_UNMODIFIED_SINCE) =>
+        {
             return Err(Failure::not_a_write_condition());
         }
         [] => Expect::Anything,
