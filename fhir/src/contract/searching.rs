@@ -266,6 +266,11 @@ const REFERENCES_CHAINS_AND_WHAT_REFERS_BACK_ARE_FOLLOWED_ON_THIS_SERVER_ALONE: 
         &["a"],
     ),
     ("Observation", "subject.gender:not=male", &["b"]),
+    (
+        "Observation",
+        "subject._has:RiskAssessment:patient:probability=gt0.01",
+        &["a"],
+    ),
     ("Observation", "_list=l", &["a"]),
     ("Observation", "_list=nothing", &[]),
     ("Observation", "_has:List:item:status=current", &["a"]),
