@@ -114,7 +114,9 @@ fn leads_to(value: &Value, resource: &Found<'_>, by_url: bool) -> bool {
     };
     let is_it = id.as_deref() == Some(resource.id)
         && resource_type.as_deref() == Some(resource.resource_type);
-    is_it || by_url && url.as_ref().is_some_and(has_url) && version.as_ref().is_none_or(has_version)
+    let is_named =
+        by_url && url.as_ref().is_some_and(has_url) && version.as_ref().is_none_or(has_version);
+    is_it || is_named
 }
 
 fn composite<'a>(parts: &CompositeMatch, rows: impl Iterator<Item = &'a IndexRow>) -> bool {

@@ -223,9 +223,10 @@ impl Asked<'_> {
             targets.any(|target| target.kind == kind && target.id.as_str() == id)
         };
         let is_asked = |code: &str| include.params.iter().any(|param| param.code == code);
-        by_id
+        let by_id = by_id
             .iter()
-            .any(|(code, kind, id)| is_asked(code) && is_target(*kind, id))
+            .any(|(code, kind, id)| is_asked(code) && is_target(*kind, id));
+        by_id
             || by_url.into_iter().any(|(_, url, version)| {
                 let one = (url, version);
                 urls.iter().any(|own| fits(own, &one))
