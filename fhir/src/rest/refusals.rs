@@ -12,6 +12,15 @@ impl Failure {
         )
     }
 
+    /// FHIR R4 datatypes.html#id.
+    pub(super) fn no_id() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "business-rule",
+            "an id is 1 to 64 of A-Z, a-z, 0-9, - and .; or create without one",
+        )
+    }
+
     /// Outside of a transaction nothing is looked up for a reference (FHIR R4 http.html#trules).
     pub(super) fn condition_outside() -> Self {
         Self::new(

@@ -102,7 +102,7 @@ pub async fn update(
 ) -> Result<Response, Failure> {
     let headers = request.headers;
     let intent = async {
-        let id: FhirId = id?.parse().map_err(|_| Failure::id_not_taken())?;
+        let id: FhirId = id?.parse().map_err(|_| Failure::no_id())?;
         let expect = expected(headers)?;
         let text = request.read()?;
         if id_in(&text).as_deref() != Some(id.as_str()) {
@@ -211,7 +211,7 @@ pub async fn new_id(
     match id_in(text) {
         None => drawn((api.draw)()).ok_or_else(Failure::undrawn),
         Some(own) => {
-            let id: FhirId = own.parse().map_err(|_| Failure::id_not_taken())?;
+            let id: FhirId = own.parse().map_err(|_| Failure::no_id())?;
             check_id(sight, api, kind, &id).await?;
             match sight {
                 Sight::Everything => Ok(id),

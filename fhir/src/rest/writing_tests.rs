@@ -628,6 +628,17 @@ async fn a_write_keeps_to_every_condition_or_is_refused() {
 }
 
 #[tokio::test]
+async fn an_id_that_is_none_is_told_what_one_is() {
+    let api = fixture().await;
+    let body = condition().to_string();
+    let reply = api
+        .write(Method::PUT, "/fhir/Condition/a_b", &[], &body)
+        .await;
+    assert_eq!(reply.issue(), (422, "business-rule".into()));
+    assert!(reply.text.contains("1 to 64"), "{}", reply.text);
+}
+
+#[tokio::test]
 async fn an_entry_that_heads_has_no_content_and_one_that_deletes_nothing_has_no_version() {
     let api = fixture().await;
     let one = api.create(&condition()).await;
