@@ -23,6 +23,10 @@ pub const RESOURCES: &[&str] = &[
     r##"{"resourceType":"Location","id":"h","status":"active","position":{"latitude":48.2,"longitude":16.37}}"##,
     r##"{"resourceType":"Encounter","id":"e","status":"finished","class":{"code":"AMB"},"subject":{"reference":"#x"},"contained":[{"resourceType":"Patient","id":"x"}],"participant":[{"individual":{"reference":"Practitioner/d1"}}]}"##,
     r##"{"resourceType":"PlanDefinition","id":"pd","status":"draft","library":["http://l/x|2.0"],"relatedArtifact":[{"type":"depends-on","resource":"https://own.example/fhir/Library/1"}]}"##,
+    r##"{"resourceType":"Library","id":"l1","status":"retired","type":{"coding":[{"code":"logic-library"}]},"url":"http://l/x","version":"1.0"}"##,
+    r##"{"resourceType":"Library","id":"l2","status":"active","type":{"coding":[{"code":"logic-library"}]},"url":"http://l/x","version":"2.0"}"##,
+    r##"{"resourceType":"Questionnaire","id":"q","status":"active","url":"http://q/x","version":"1"}"##,
+    r##"{"resourceType":"QuestionnaireResponse","id":"qr","status":"completed","questionnaire":"http://q/x"}"##,
 ];
 
 /// A search: the resource type, none for the whole server, the query without escapes of a URL, and the ids that it finds in
@@ -262,6 +266,11 @@ const REFERENCES_CHAINS_AND_WHAT_REFERS_BACK_ARE_FOLLOWED_ON_THIS_SERVER_ALONE: 
         &["a"],
     ),
     ("Observation", "subject.gender:not=male", &["b"]),
+    (
+        "Observation",
+        "subject._has:RiskAssessment:patient:probability=gt0.01",
+        &["a"],
+    ),
     ("Observation", "_list=l", &["a"]),
     ("Observation", "_list=nothing", &[]),
     ("Observation", "_has:List:item:status=current", &["a"]),
@@ -318,6 +327,28 @@ const URIS_CANONICAL_URLS_AND_PLACES_ARE_FOUND: &[Case] = &[
     ("PlanDefinition", "depends-on=http://l/x|2.0", &["pd"]),
     ("PlanDefinition", "depends-on=http://l/x|1.0", &[]),
     ("PlanDefinition", "depends-on=Library/1", &["pd"]),
+    (
+        "PlanDefinition",
+        "depends-on:Library.status=active",
+        &["pd"],
+    ),
+    ("PlanDefinition", "depends-on:Library.status=retired", &[]),
+    (
+        "Library",
+        "_has:PlanDefinition:depends-on:status=draft",
+        &["l2"],
+    ),
+    (
+        "Library",
+        "_has:PlanDefinition:depends-on:status=active",
+        &[],
+    ),
+    ("QuestionnaireResponse", "questionnaire.version=1", &["qr"]),
+    (
+        "Questionnaire",
+        "_has:QuestionnaireResponse:questionnaire:status=completed",
+        &["q"],
+    ),
     ("Location", "near=48.2|16.4|3|km", &["h"]),
     ("Location", "near=48.2|16.4|1|km", &[]),
     ("Location", "near=48.2|16.4|1.8|[mi_us]", &["h"]),

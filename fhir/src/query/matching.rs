@@ -48,13 +48,15 @@ pub fn holds(filter: &Filter, resource: &Found<'_>, all: &[Found<'_>]) -> bool {
             .any(|span| date(span, resource.last_updated, resource.last_updated)),
         Filter::Commits(_) => false,
         Filter::List(ids) => all.iter().any(|list| {
-            let leads_here = |row: &IndexRow| row.param == "item" && leads_to(&row.value, resource);
+            let leads_here =
+                |row: &IndexRow| row.param == "item" && leads_to(&row.value, resource, false);
             list.resource_type == "List"
                 && ids.iter().any(|id| id == list.id)
                 && list.rows.iter().any(leads_here)
         }),
         Filter::Chain { param, targets } => rows(param.code).any(|row| {
-            let found = |other: &&Found<'_>| leads_to(&row.value, other);
+            let by_url = param.is_canonical();
+            let found = |other: &&Found<'_>| leads_to(&row.value, other, by_url);
             all.iter().filter(found).any(|other| {
                 let of_type = targets
                     .iter()
@@ -69,8 +71,10 @@ pub fn holds(filter: &Filter, resource: &Found<'_>, all: &[Found<'_>]) -> bool {
             reference,
             inner,
         } => all.iter().any(|other| {
-            let leads_here =
-                |row: &IndexRow| row.param == reference.code && leads_to(&row.value, resource);
+            let by_url = reference.is_canonical();
+            let leads_here = |row: &IndexRow| {
+                row.param == reference.code && leads_to(&row.value, resource, by_url)
+            };
             other.resource_type == *source
                 && other.rows.iter().any(leads_here)
                 && holds(inner, other, all)
@@ -84,17 +88,35 @@ pub fn holds(filter: &Filter, resource: &Found<'_>, all: &[Found<'_>]) -> bool {
     }
 }
 
-/// Whether a reference leads to a resource of this server, whichever version it names.
-fn leads_to(value: &Value, resource: &Found<'_>) -> bool {
-    match value {
-        Value::Reference {
-            resource_type, id, ..
-        } => {
-            id.as_deref() == Some(resource.id)
-                && resource_type.as_deref() == Some(resource.resource_type)
-        }
-        _ => false,
-    }
+/// Whether a reference leads to a resource of this server, whichever version it names; `by_url` where it may be a canonical
+/// URL, which leads to what has that `url`, and the version where it names one.
+fn leads_to(value: &Value, resource: &Found<'_>, by_url: bool) -> bool {
+    let Value::Reference {
+        resource_type,
+        id,
+        version,
+        url,
+        ..
+    } = value
+    else {
+        return false;
+    };
+    let has = |code: &str, is_it: &dyn Fn(&Value) -> bool| {
+        let mut rows = resource.rows.iter();
+        rows.any(|row| row.param == code && is_it(&row.value))
+    };
+    let has_url = |url: &String| has("url", &|value: &Value| *value == Value::Uri(url.clone()));
+    let has_version = |version: &String| {
+        has("version", &|value: &Value| match value {
+            Value::Token { code, .. } => code.as_ref() == Some(version),
+            _ => false,
+        })
+    };
+    let is_it = id.as_deref() == Some(resource.id)
+        && resource_type.as_deref() == Some(resource.resource_type);
+    let is_named =
+        by_url && url.as_ref().is_some_and(has_url) && version.as_ref().is_none_or(has_version);
+    is_it || is_named
 }
 
 fn composite<'a>(parts: &CompositeMatch, rows: impl Iterator<Item = &'a IndexRow>) -> bool {

@@ -1,5 +1,5 @@
 //! The standard search parameters of R4, by resource type.
-use crate::r4::{R4, SearchParam};
+use crate::r4::{Field, Kind as Held, Primitive, R4, SearchParam};
 use std::{collections::HashMap, sync::LazyLock};
 
 /// A search parameter of a resource type.
@@ -17,6 +17,44 @@ pub struct Param {
     pub targets: Vec<&'static str>,
     /// The parts of a composite, in the order of a query; empty for any other.
     pub parts: Vec<Part>,
+}
+
+impl Param {
+    /// Whether what it finds may be a canonical URL, which leads to what has that `url` (FHIR R4 references.html#canonical).
+    #[must_use]
+    pub fn is_canonical(&self) -> bool {
+        self.kind == Kind::Reference && self.expression.split('|').any(ends_in_a_url)
+    }
+
+    /// Whether a chain or an include goes on from what it leads to. What is first in a Bundle is a part of that, and no
+    /// resource of its own.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.kind == Kind::Reference && self.resource_type != "Bundle"
+    }
+}
+
+/// Whether the element at the end of a path may be a URL. Functions on the way (`where(…)`) lead to no other element.
+fn ends_in_a_url(path: &str) -> bool {
+    if path.contains("ofType(canonical)") || path.contains("ofType(uri)") {
+        return true;
+    }
+    let mut steps = path.trim().split('.').filter(|step| !step.contains('('));
+    let mut shape = steps.next().and_then(|first| R4.shape_of(first));
+    let mut is_url = false;
+    for step in steps {
+        let fields = shape.into_iter().flat_map(|shape| shape.fields.values());
+        let fields: Vec<&Field> = fields.filter(|field| field.element == step).collect();
+        is_url = fields.iter().any(|field| {
+            let urls = [Primitive::Canonical, Primitive::Uri, Primitive::Url];
+            urls.iter().any(|url| field.kind == Held::Primitive(*url))
+        });
+        shape = fields.iter().find_map(|field| match field.kind {
+            Held::Object(at) => R4.shape(at),
+            _ => None,
+        });
+    }
+    is_url
 }
 
 /// A part of a composite.

@@ -343,6 +343,14 @@ fn a_chain_without_a_type_leads_to_every_type_that_knows_the_parameter() {
 }
 
 #[test]
+fn a_key_of_an_order_and_an_element_that_are_unknown_are_named() {
+    for query in ["_sort=name,-nothing", "_elements=name,nothing"] {
+        let problem = read("Patient", query, Handling::Strict).expect_err(query);
+        assert!(problem.text.starts_with("nothing is none"), "{problem}");
+    }
+}
+
+#[test]
 fn escapes_are_taken_off_and_lists_are_bounded() {
     let search = strict("ValueSet", r"url:above=http://a.b/c/d\,e,urn:x");
     let [Filter::Param { matches, .. }] = search.filters.as_slice() else {

@@ -171,6 +171,19 @@ pub fn unused(object: &Object<'_>) -> Vec<usize> {
     unused.map(|(index, _)| index).collect()
 }
 
+/// FHIR R4 references.html#contained, in words.
+pub const DOUBLED: &str = "an id stands once among what is contained";
+
+/// The places of what a resource contains under an id that another one has before it.
+pub fn doubled(object: &Object<'_>) -> Vec<usize> {
+    let contained = object.each("contained");
+    let ids = contained.map(|one| one.object().and_then(|one| one.text("id")));
+    let mut known = HashSet::new();
+    let all = (0..).zip(ids);
+    let doubled = all.filter(|(_, id)| id.is_some_and(|id| !known.insert(id)));
+    doubled.map(|(index, _)| index).collect()
+}
+
 /// What follows `#` in every text of a value that begins so.
 fn local_references<'a>(value: &'a Json<'_>, found: &mut HashSet<&'a str>) {
     match value {

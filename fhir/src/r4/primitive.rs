@@ -124,7 +124,7 @@ impl Primitive {
                 "a code without leading, trailing or double white space is expected",
             ),
             Self::Canonical => (
-                is_uri(text) && (text.starts_with('#') || text.contains(':')),
+                is_canonical(text),
                 "an absolute URI, or # and an id, without white space is expected",
             ),
             Self::Uri | Self::Url => (is_uri(text), "a URI without white space is expected"),
@@ -194,7 +194,8 @@ fn has_white_space(text: &str) -> bool {
     has || !is_ascii && text.contains(char::is_whitespace)
 }
 
-fn is_id(text: &str) -> bool {
+/// FHIR R4 datatypes.html#id.
+pub fn is_id(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     (1..=64).contains(&text.len()) && text.bytes().all(known)
 }
@@ -238,6 +239,12 @@ fn is_uri(text: &str) -> bool {
         _ => text.strip_prefix("urn:oid:").is_none_or(is_oid),
     };
     is_named && !text.is_empty() && !has_white_space(text)
+}
+
+/// A version may follow behind a bar (FHIR R4 datatypes.html#canonical).
+fn is_canonical(text: &str) -> bool {
+    let (url, version) = text.split_once('|').unwrap_or((text, ""));
+    is_uri(url) && !has_white_space(version) && (url.starts_with('#') || url.contains(':'))
 }
 
 /// The number that so many digits are.

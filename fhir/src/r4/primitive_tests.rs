@@ -33,8 +33,8 @@ fn a_value_is_of_its_type_or_is_refused() {
         ),
         (
             "canonical",
-            "\"http://a/b|1\" \"#a\" \"urn:x\"",
-            "\"Questionnaire/a\" \"\"",
+            "\"http://a/b|1\" \"#a\" \"urn:x\" \"urn:uuid:c757873d-ec9a-4326-a141-556f43239520|2\"",
+            "\"Questionnaire/a\" \"\" \"|1\" \"urn:uuid:1|2\"",
         ),
         (
             "oid",

@@ -1,7 +1,7 @@
 //! Is it R4? Structure, cardinality, primitive values, required codes, references and rules, over the tables.
 //!
 //! What a profile asks for beyond R4 is not looked at, nor codes of value sets that are not required.
-use super::{Field, Kind, R4, Shape, invariants, outcome::*, place::Place};
+use super::{Field, Kind, R4, Shape, invariants, outcome::*, place::Place, primitive::is_id};
 use crate::json::{Json, JsonError, Object};
 use std::collections::HashSet;
 
@@ -81,9 +81,13 @@ impl Checker {
                     ids: contained.filter_map(|one| one.text("id")).collect(),
                 };
                 self.object(shape, object, &own, at);
+                let contained = at.element("contained");
                 for index in invariants::unused(object) {
-                    let contained = at.element("contained");
                     self.broken(&contained.index(index), "dom-3", invariants::UNUSED);
+                }
+                for index in invariants::doubled(object) {
+                    let id = contained.index(index);
+                    self.report(&id.element("id"), Fault::Invariant, invariants::DOUBLED);
                 }
             }
         }
@@ -332,6 +336,10 @@ impl Checker {
             }
             return;
         }
+        if !is_reference(text) {
+            let problem = "Type/id, a URL, or # and the id of what is contained is expected";
+            return self.report(&at.element("reference"), Fault::Value, problem);
+        }
         let Some((kind, rest)) = text.split_once('/') else {
             return;
         };
@@ -351,6 +359,28 @@ impl Checker {
             self.report(at, Fault::Structure, problem);
         }
     }
+}
+
+/// A URL, a search (`Type?…`), or `Type/id` with or without a version (FHIR R4 references.html#literal).
+fn is_reference(text: &str) -> bool {
+    let first = text.split(['/', '?', '#']).next().unwrap_or_default();
+    if first.contains(':') {
+        return true;
+    }
+    if let Some((kind, _)) = text.split_once('?') {
+        return R4.is_resource(kind);
+    }
+    let path = text.split('#').next().unwrap_or_default();
+    let mut parts = path.split('/');
+    let (Some(kind), Some(id)) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    let is_version = match (parts.next(), parts.next(), parts.next()) {
+        (None, ..) => true,
+        (Some("_history"), Some(version), None) => is_id(version),
+        _ => false,
+    };
+    R4.is_resource(kind) && is_id(id) && is_version
 }
 
 /// The field of a member, the member's name without an underscore, and whether it had one: what stands beside a value.

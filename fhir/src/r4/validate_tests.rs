@@ -57,6 +57,41 @@ const FAULTS: &[(&str, Fault, &str)] = &[
     (r#""colour":"red""#, Structure, ""),
     (r#""status_":1"#, Structure, ""),
     (r#""issued":"2024""#, Value, ".issued"),
+    (
+        r#""subject":{"reference":"Foo/1"}"#,
+        Value,
+        ".subject.reference",
+    ),
+    (
+        r#""subject":{"reference":"Patient"}"#,
+        Value,
+        ".subject.reference",
+    ),
+    (
+        r#""subject":{"reference":"/Patient/1"}"#,
+        Value,
+        ".subject.reference",
+    ),
+    (
+        r#""subject":{"reference":"Patient/a b"}"#,
+        Value,
+        ".subject.reference",
+    ),
+    (
+        r#""subject":{"reference":"Patient/1/2"}"#,
+        Value,
+        ".subject.reference",
+    ),
+    (
+        r#""subject":{"reference":"Patient/1/_history/"}"#,
+        Value,
+        ".subject.reference",
+    ),
+    (
+        r##""contained":[{"resourceType":"Patient","id":"p"},{"resourceType":"Patient","id":"p"}],"subject":{"reference":"#p"}"##,
+        Invariant,
+        ".contained[1].id",
+    ),
     (r#""effectiveDateTime":"2024-02-30""#, Value, ".effective"),
     (r#""valueQuantity":{"value":"1"}"#, Value, ".value.value"),
     (
@@ -211,6 +246,8 @@ fn what_r4_allows_is_not_refused() {
         r#""focus":[{"reference":"Medication/1"}],"subject":{"reference":"https://a.example/Medication/1"}"#,
         r##""contained":[{"resourceType":"Patient","id":"p"}],"subject":{"reference":"#p"}"##,
         r#""subject":{"reference":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520"}"#,
+        r#""subject":{"reference":"Patient/1/_history/2"}"#,
+        r#""subject":{"reference":"Patient?identifier=http://a/b|1"}"#,
         r#""meta":{"profile":["http://a.example/p"],"tag":[{"system":"s","code":"c"}]}"#,
         r#""effectiveTiming":{"repeat":{"frequency":1,"period":1,"periodUnit":"d"}}"#,
         r#""modifierExtension":[{"url":"u","extension":[{"url":"v","valueDecimal":1}]}]"#,

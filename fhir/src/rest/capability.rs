@@ -5,7 +5,7 @@ use super::{
 };
 use crate::admit::Holding;
 use crate::json::with;
-use crate::query::{self, Kind};
+use crate::query;
 use crate::search::params_of;
 use crate::store::ResourceType;
 use crate::subscription::SUBSCRIPTION;
@@ -205,7 +205,7 @@ fn resource(
         None => json!({"name": param.code, "type": param.kind.as_str()}),
     });
     let told = told.collect();
-    let references = params().filter(|param| param.kind == Kind::Reference);
+    let references = params().filter(|param| param.is_followed());
     let includes: Vec<String> = references
         .map(|param| format!("{kind}:{}", param.code))
         .collect();

@@ -471,6 +471,60 @@ async fn a_search_counts_shows_parts_and_includes_what_is_asked_for() {
 }
 
 #[tokio::test]
+async fn what_a_canonical_url_leads_to_is_included_and_followed() {
+    let api = fixture().await;
+    let of = |kind: &str, url: &str| match kind {
+        "Questionnaire" => json!({"resourceType": kind, "status": "active", "url": url}),
+        _ => json!({"resourceType": kind, "status": "completed", "questionnaire": url}),
+    };
+    let form = api
+        .create(&of("Questionnaire", "http://hl7.org/fhir/x"))
+        .await;
+    api.create(&of("Questionnaire", "http://hl7.org/fhir/y"))
+        .await;
+    let answers = "QuestionnaireResponse";
+    let reply = api.create(&of(answers, "http://hl7.org/fhir/x")).await;
+    let older = api.create(&of(answers, "http://hl7.org/fhir/x|9")).await;
+    let with = format!("_include={answers}:questionnaire");
+    for (id, expected) in [(&reply, vec![form.clone()]), (&older, Vec::new())] {
+        let (_, id) = id.split_once('/').unwrap();
+        let path = format!("/fhir/{answers}?_id={id}&{with}");
+        assert_eq!(api.get(&path).await.entries("include"), expected, "{path}");
+    }
+    let path = format!(
+        "/fhir/Questionnaire?url=http://hl7.org/fhir/x&_revinclude={answers}:questionnaire"
+    );
+    assert_eq!(api.get(&path).await.entries("include"), [reply.clone()]);
+    for (path, expected) in [
+        (
+            format!("{answers}?questionnaire.status=active"),
+            vec![reply],
+        ),
+        (format!("{answers}?questionnaire.status=draft"), Vec::new()),
+        (
+            format!("Questionnaire?_has:{answers}:questionnaire:status=completed"),
+            vec![form],
+        ),
+    ] {
+        let path = format!("/fhir/{path}");
+        assert_eq!(api.get(&path).await.entries("match"), expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_within_a_bundle_is_neither_followed_nor_declared_as_included() {
+    let api = fixture().await;
+    for path in [
+        "Bundle?composition.status=final",
+        "Bundle?_include=Bundle:composition",
+        "Composition?_has:Bundle:composition:type=document",
+    ] {
+        let reply = api.get(&format!("/fhir/{path}")).await;
+        assert_eq!(reply.issue(), (400, "not-supported".into()), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_compartment_is_searched_and_everything_of_it_is_listed_page_by_page() {
     let api = fixture().await;
     let (encounter, findings) = api.findings().await;

@@ -2,11 +2,14 @@
 use super::{FhirApi, outcome::Failure, sight::Sight};
 use crate::axis::Commits;
 use crate::json::Json;
-use crate::query::{Filter, Include, Match, ReferenceMatch, Search, Value, extract};
+use crate::query::{
+    Filter, Include, Kind, Match, Param, ReferenceMatch, Search, UriMatch, Value, extract, param,
+};
+use crate::r4::R4;
 use crate::search::{self, Query};
 use crate::store::{FhirId, Find, MAX_PAGE, ResourceType, Sights, Stored, bytes_of};
 use axum::http::HeaderMap;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Resources that are added to one page. More are refused, since what is left out silently is missed.
 pub const MAX_INCLUDED: usize = 1_000;
@@ -32,6 +35,8 @@ pub struct Asked<'a> {
 }
 
 type Keys = BTreeMap<ResourceType, Vec<String>>;
+/// A canonical URL, and the version that it names.
+type Named = (String, Option<String>);
 
 /// What is known on the way.
 #[derive(Default)]
@@ -109,6 +114,7 @@ impl Asked<'_> {
         let includes = self.search.includes.iter();
         let applied: Vec<&Include> = includes.filter(|one| first || one.iterate).collect();
         let mut keys = Keys::new();
+        let mut urls: BTreeMap<ResourceType, BTreeSet<Named>> = BTreeMap::new();
         for stored in edge {
             let of_type = applied
                 .iter()
@@ -126,6 +132,12 @@ impl Asked<'_> {
                     keys.entry(kind).or_default().push(id);
                 }
             }
+            for (code, url, version) in canonicals(stored, &of_type, &self.api.base) {
+                for kind in with_url(&of_type, code) {
+                    let known = urls.entry(kind).or_default();
+                    known.insert((url.clone(), version.clone()));
+                }
+            }
         }
         let mut found = Vec::new();
         for (kind, ids) in keys {
@@ -138,6 +150,37 @@ impl Asked<'_> {
                 way.added.add(&more)?;
                 found.extend(more);
             }
+        }
+        for (kind, urls) in urls {
+            let urls: Vec<Named> = urls.into_iter().collect();
+            found.extend(self.by_url(way, kind, &urls).await?);
+        }
+        Ok(found)
+    }
+
+    /// What canonical URLs lead to: whatever has one of them, and the version where it names one.
+    async fn by_url(
+        &self,
+        way: &mut Way,
+        kind: ResourceType,
+        urls: &[Named],
+    ) -> Result<Vec<Stored>, Failure> {
+        let mut found = Vec::new();
+        let (Some(sight), Some(param)) = (self.sight(way, kind), url_of(kind.as_str())) else {
+            return Ok(found);
+        };
+        for chunk in urls.chunks(CHUNK) {
+            let matches = chunk.iter();
+            let matches = matches.map(|(url, _)| Match::Uri(UriMatch::Is(url.clone())));
+            let filter = Filter::Param {
+                param,
+                matches: matches.collect(),
+            };
+            let mut more = self.all_of((kind, &sight), filter).await?;
+            more.retain(|stored| {
+                named(stored).is_some_and(|own| chunk.iter().any(|one| fits(&own, one)))
+            });
+            found.extend(way.unseen(more)?);
         }
         Ok(found)
     }
@@ -169,18 +212,47 @@ impl Asked<'_> {
                 found.extend(way.unseen(more)?);
                 continue;
             }
-            let targets: Vec<Match> = targets.into_iter().map(leads_to).collect();
-            for chunk in targets.chunks(CHUNK) {
+            let by_url = include.params.iter().any(|param| param.is_canonical());
+            let urls = targets.iter().filter(|_| by_url);
+            let urls: Vec<Named> = urls.filter_map(|one| named(one)).collect();
+            let mut matches: Vec<Match> = targets.iter().map(|one| leads_to(one)).collect();
+            matches.extend(urls.iter().map(by_any_version));
+            for chunk in matches.chunks(CHUNK) {
                 let any = include.params.iter().map(|param| Filter::Param {
                     param,
                     matches: chunk.to_vec(),
                 });
                 let filter = Filter::Any(any.collect());
-                let more = self.all_of((source, &sight), filter).await?;
+                let mut more = self.all_of((source, &sight), filter).await?;
+                more.retain(|stored| !by_url || self.leads_on(include, stored, (&targets, &urls)));
                 found.extend(way.unseen(more)?);
             }
         }
         Ok(found)
+    }
+
+    /// Whether what refers to one of the resources by its URL names its version, or none.
+    fn leads_on(
+        &self,
+        include: &Include,
+        stored: &Stored,
+        (targets, urls): (&[&Stored], &[Named]),
+    ) -> bool {
+        let by_id = references(stored, &self.api.base);
+        let by_url = canonicals(stored, &[include], &self.api.base);
+        let is_target = |kind: ResourceType, id: &str| {
+            let mut targets = targets.iter();
+            targets.any(|target| target.kind == kind && target.id.as_str() == id)
+        };
+        let is_asked = |code: &str| include.params.iter().any(|param| param.code == code);
+        let by_id = by_id
+            .iter()
+            .any(|(code, kind, id)| is_asked(code) && is_target(*kind, id));
+        by_id
+            || by_url.into_iter().any(|(_, url, version)| {
+                let one = (url, version);
+                urls.iter().any(|own| fits(own, &one))
+            })
     }
 
     /// Observations that are shown, by what they refer to: readings by the references that they have, and what clients wrote by
@@ -310,6 +382,79 @@ pub fn references(stored: &Stored, base: &str) -> Vec<(&'static str, ResourceTyp
         _ => None,
     });
     references.collect()
+}
+
+/// The canonical URLs of a resource that includes are of, each with the parameter that finds it and the version that it names.
+fn canonicals(
+    stored: &Stored,
+    includes: &[&Include],
+    base: &str,
+) -> Vec<(&'static str, String, Option<String>)> {
+    let params = includes.iter().flat_map(|include| include.params.iter());
+    let codes: HashSet<&str> = params
+        .filter(|param| param.is_canonical())
+        .map(|param| param.code)
+        .collect();
+    if codes.is_empty() {
+        return Vec::new();
+    }
+    let Ok(tree) = Json::parse(&stored.json) else {
+        return Vec::new();
+    };
+    let rows = extract(&tree, base).into_iter();
+    let urls = rows.filter_map(|row| match row.value {
+        Value::Reference {
+            url: Some(url),
+            version,
+            ..
+        } if codes.contains(row.param) => Some((row.param, url, version)),
+        _ => None,
+    });
+    urls.collect()
+}
+
+/// The parameter that finds a type by its canonical URL, where it has one.
+fn url_of(kind: &str) -> Option<&'static Param> {
+    param(kind, "url").filter(|param| param.kind == Kind::Uri)
+}
+
+/// The types with a canonical URL that a parameter of the includes may lead to.
+fn with_url(includes: &[&Include], code: &str) -> BTreeSet<ResourceType> {
+    let mut kinds = BTreeSet::new();
+    for include in includes {
+        for param in include.params.iter().filter(|param| param.code == code) {
+            let of_param = match param.targets.is_empty() {
+                true => R4.resources(),
+                false => param.targets.as_slice(),
+            };
+            let asked = of_param.iter().filter(|kind| {
+                include.target.is_none_or(|target| target == **kind) && url_of(kind).is_some()
+            });
+            kinds.extend(asked.filter_map(|kind| ResourceType::parse(kind)));
+        }
+    }
+    kinds
+}
+
+/// The canonical URL of a resource, and its version.
+fn named(stored: &Stored) -> Option<Named> {
+    let tree = Json::parse(&stored.json).ok()?;
+    let object = tree.object()?;
+    let version = object.text("version").map(str::to_owned);
+    Some((object.text("url")?.to_owned(), version))
+}
+
+/// Whether a URL is a resource's own, and its version where it names one.
+fn fits((own, own_version): &Named, (url, version): &Named) -> bool {
+    own == url && (version.is_none() || version == own_version)
+}
+
+/// What refers to a URL, with whichever version.
+fn by_any_version((url, _): &Named) -> Match {
+    Match::Reference(ReferenceMatch::Url {
+        url: url.clone(),
+        version: None,
+    })
 }
 
 /// Whether one of the includes is of a reference to a type.

@@ -1,7 +1,7 @@
 //! What a request asks for beside its content: format, strictness, and whether the client has the answer already.
 use super::FHIR_JSON;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDateTime};
 use types::Timestamp;
 
 /// The elements of a list header, of all its lines.
@@ -222,8 +222,20 @@ pub fn is_unmodified(headers: &HeaderMap, time: Timestamp) -> bool {
         return false;
     }
     let since = headers.get(header::IF_MODIFIED_SINCE);
-    let since = since.and_then(|value| DateTime::parse_from_rfc2822(value.to_str().ok()?).ok());
-    since.is_some_and(|since| time.0.div_euclid(1_000) <= since.timestamp())
+    let since = since.and_then(|value| http_seconds(value.to_str().ok()?));
+    since.is_some_and(|since| time.0.div_euclid(1_000) <= since)
+}
+
+/// The seconds since 1970 of an HTTP date, in any of the three forms (RFC 9110 §5.6.7).
+fn http_seconds(text: &str) -> Option<i64> {
+    if let Ok(time) = DateTime::parse_from_rfc2822(text) {
+        return Some(time.timestamp());
+    }
+    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let mut times = obsolete
+        .iter()
+        .filter_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+    Some(times.next()?.and_utc().timestamp())
 }
 
 /// Whether the client has the version of a tag already: `*`, or a list that holds it. Weak tags are compared
@@ -263,6 +275,21 @@ mod tests {
         let lines = [("if-none-match", "\"7\""), ("if-none-match", "\"1\"")];
         assert!(has_already(&headers(&lines), 1));
         assert!(!has_already(&headers(&[]), 1));
+    }
+
+    #[test]
+    fn a_date_of_http_is_read_in_each_of_its_three_forms() {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(http_seconds(text), Some(784_111_777), "{text}");
+            let since = headers(&[("if-modified-since", text)]);
+            assert!(is_unmodified(&since, Timestamp(784_111_777_999)), "{text}");
+            assert!(!is_unmodified(&since, Timestamp(784_111_778_000)), "{text}");
+        }
+        assert_eq!(http_seconds("1994-11-06T08:49:37Z"), None);
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub async fn read(
     given(api, found, headers, asker, (request, &view)).await
 }
 
-/// The part that is asked for: `_summary` and `_elements` are for reads too (FHIR R4 http.html#parameters).
+/// The part that is asked for: `_summary` and `_elements` are for reads too (FHIR R4 http.html#parameters). What is unknown is
+/// refused as it is everywhere.
 fn view(
     api: &FhirApi,
     kind: ResourceType,
@@ -36,6 +37,12 @@ fn view(
     headers: &HeaderMap,
 ) -> Result<View, Failure> {
     check_format(headers, pairs)?;
+    let is_known = |name: &str| matches!(name, "_summary" | "_elements" | "_format" | "_pretty");
+    let names = pairs.iter().map(|(name, _)| name);
+    let unknown: Vec<String> = names.filter(|name| !is_known(name)).cloned().collect();
+    if !unknown.is_empty() && finding::handling(headers) == Handling::Strict {
+        return Err(Failure::unknown_parameters(&unknown));
+    }
     let shaping = |(name, _): &&(String, String)| matches!(name.as_str(), "_summary" | "_elements");
     let shaping: Pairs = pairs.iter().filter(shaping).cloned().collect();
     let asked = finding::read(api, Some(kind), &shaping, Handling::Strict)?;

@@ -286,10 +286,14 @@ async fn a_part_of_a_resource_is_read_where_it_is_asked_for() {
         for (query, code) in [
             ("_summary=count", "value"),
             ("_elements=colour", "not-supported"),
+            ("colour=red", "not-supported"),
         ] {
             let reply = api.get(&format!("/fhir/{path}?{query}")).await;
             assert_eq!(reply.issue(), (400, code.into()), "{query}");
         }
+        let unknown = format!("/fhir/{path}?colour=red&_pretty=true");
+        let lenient = api.get_with(&unknown, &LENIENT).await;
+        assert_eq!(lenient.json(), whole, "{unknown}");
     }
 }
 

@@ -8,7 +8,16 @@ impl Failure {
         Self::new(
             StatusCode::BAD_REQUEST,
             "not-supported",
-            "of a write, If-None-Match is *; If-Match names the version that is replaced",
+            "of a write, If-None-Match is *; If-Match names the version that is replaced, and If-Unmodified-Since none",
+        )
+    }
+
+    /// FHIR R4 datatypes.html#id.
+    pub(super) fn no_id() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "business-rule",
+            "an id is 1 to 64 of A-Z, a-z, 0-9, - and .; or create without one",
         )
     }
 

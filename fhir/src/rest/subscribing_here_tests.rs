@@ -112,4 +112,6 @@ async fn a_stream_does_not_go_on_from_what_is_no_event() {
         let (status, code) = expected;
         assert_eq!(reply.issue(), (status, code.to_owned()), "{last}");
     }
+    let reply = world.base.get(&format!("{path}?colour=red")).await;
+    assert_eq!(reply.issue(), (400, "not-supported".to_owned()));
 }

@@ -546,7 +546,12 @@ async fn events_and_status_are_asked_for_by_get_and_post_and_events_by_their_sub
     let other = [("authorization", "Bearer other")];
     let reply = world.base.get_with(&path, &other).await;
     assert_eq!(reply.status, StatusCode::FORBIDDEN);
-    for bad in ["eventsSinceNumber=x", "content=some", "colour=red"] {
+    for bad in [
+        "eventsSinceNumber=x",
+        "eventsSinceNumber=1&eventsSinceNumber=2",
+        "content=some",
+        "colour=red",
+    ] {
         assert_eq!(
             world.base.get(&format!("{path}?{bad}")).await.status,
             StatusCode::BAD_REQUEST

@@ -105,7 +105,7 @@ pub async fn update(
 ) -> Result<Response, Failure> {
     let headers = request.headers;
     let intent = async {
-        let id: FhirId = id?.parse().map_err(|_| Failure::id_not_taken())?;
+        let id: FhirId = id?.parse().map_err(|_| Failure::no_id())?;
         let expect = expected(headers)?;
         let text = request.read()?;
         if id_in(&text).as_deref() != Some(id.as_str()) {
@@ -214,7 +214,7 @@ pub async fn new_id(
     match id_in(text) {
         None => drawn((api.draw)()).ok_or_else(Failure::undrawn),
         Some(own) => {
-            let id: FhirId = own.parse().map_err(|_| Failure::id_not_taken())?;
+            let id: FhirId = own.parse().map_err(|_| Failure::no_id())?;
             check_id(sight, api, kind, &id).await?;
             match sight {
                 Sight::Everything => Ok(id),
@@ -286,8 +286,11 @@ pub fn expected(headers: &HeaderMap) -> Result<Expect, Failure> {
     Ok(match versions.as_slice() {
         [version] => Expect::Version(*version),
         [] if negotiation::wants_none(headers) => Expect::Absent,
-        // Of a write, tags there say which version not to replace, which nobody is asked to keep to.
-        [] if headers.contains_key(header::IF_NONE_MATCH) => {
+        // Of a write, tags there say which version not to replace, which nobody is asked to keep to; and a time in whole
+        // seconds tells no versions apart (RFC 9110 §13.1.4: what is not kept to is not done).
+        [] if headers.contains_key(header::IF_NONE_MATCH)
+            || headers.contains_key(header::IF_UNMODIFIED_SINCE) =>
+        {
             return Err(Failure::not_a_write_condition());
         }
         [] => Expect::Anything,

@@ -610,7 +610,32 @@ async fn a_write_keeps_to_every_condition_or_is_refused() {
             .await;
         assert_eq!(reply.issue().0, status, "{tag}: {}", reply.text);
     }
+    let since = ("if-unmodified-since", "Sat, 01 Jan 2000 00:00:00 GMT");
+    let writes = [
+        (Method::PUT, body.to_string()),
+        (Method::DELETE, String::new()),
+    ];
+    for (method, text) in writes {
+        let reply = api.write(method, &path, &[since], &text).await;
+        assert_eq!(reply.issue().0, 400, "{}", reply.text);
+    }
     assert_eq!(api.get(&path).await.headers[header::ETAG], "W/\"1\"");
+    let both = [since, ("if-match", "W/\"1\"")];
+    let reply = api
+        .write(Method::PUT, &path, &both, &body.to_string())
+        .await;
+    assert_eq!(reply.status, StatusCode::OK, "a version goes before a time");
+}
+
+#[tokio::test]
+async fn an_id_that_is_none_is_told_what_one_is() {
+    let api = fixture().await;
+    let body = condition().to_string();
+    let reply = api
+        .write(Method::PUT, "/fhir/Condition/a_b", &[], &body)
+        .await;
+    assert_eq!(reply.issue(), (422, "business-rule".into()));
+    assert!(reply.text.contains("1 to 64"), "{}", reply.text);
 }
 
 #[tokio::test]

@@ -9,6 +9,12 @@ use crate::query::{
     param,
 };
 
+/// Of what is first in a Bundle.
+const IN_A_BUNDLE: &str = "what is within a Bundle is no resource of its own, and is not searched";
+
+/// Of a reverse chain by a reference that leads elsewhere.
+const WRONG_WAY: &str = "a reference that may lead to the type that is searched is expected";
+
 /// Types that are searched at once share a parameter when each has it, of the same kind.
 fn shared(types: &[&'static str], code: &str) -> Option<&'static Param> {
     let first = param(types.first()?, code)?;
@@ -211,6 +217,9 @@ impl Reader<'_> {
                 "only a reference is followed by a chain",
             ));
         }
+        if !param.is_followed() {
+            return Err(Problem::unsupported(link, IN_A_BUNDLE));
+        }
         let known = match kind {
             Some(kind) => {
                 let known = resource_type(kind).filter(|kind| leads_to(param, kind));
@@ -224,8 +233,10 @@ impl Reader<'_> {
         for kind in &known {
             match self.condition(&[kind], rest, text, depth + 1) {
                 Ok(inner) => targets.push((*kind, inner)),
-                // The other types that it may lead to may know the parameter.
-                Err(problem) if problem.kind == ProblemKind::Unknown && known.len() > 1 => {}
+                // The other types that it may lead to may know the parameter, or be what is referred to.
+                Err(problem)
+                    if known.len() > 1
+                        && (problem.kind == ProblemKind::Unknown || problem.text == WRONG_WAY) => {}
                 Err(problem) => return Err(problem),
             }
         }
@@ -256,11 +267,11 @@ impl Reader<'_> {
         let source = resource_type(source).ok_or_else(|| Problem::invalid("_has", FORM))?;
         let reference = param(source, link).filter(|param| param.kind == Kind::Reference);
         let reference = reference.ok_or_else(|| unknown(link, &[source]))?;
+        if !reference.is_followed() {
+            return Err(Problem::unsupported("_has", IN_A_BUNDLE));
+        }
         if !types.iter().any(|kind| leads_to(reference, kind)) {
-            return Err(Problem::invalid(
-                "_has",
-                "a reference that may lead to the type that is searched is expected",
-            ));
+            return Err(Problem::invalid("_has", WRONG_WAY));
         }
         Ok(Filter::Has {
             source,

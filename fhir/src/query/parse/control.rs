@@ -4,8 +4,7 @@ use super::{
 };
 use crate::{
     query::{
-        Include, Kind, Param, Problem, ProblemKind, Search, Sort, SortBy, Summary, Total, param,
-        params,
+        Include, Param, Problem, ProblemKind, Search, Sort, SortBy, Summary, Total, param, params,
     },
     r4::R4,
 };
@@ -176,7 +175,7 @@ fn elements(search: &mut Search, name: &str, element: &str) -> Result<(), Proble
         return Err(Problem::new(
             ProblemKind::Unknown,
             name,
-            "elements at the top of the resource are expected",
+            format!("{plain:.40} is none: elements at the top of the resource are expected"),
         ));
     }
     if !search.elements.iter().any(|known| known == plain) {
@@ -203,11 +202,10 @@ fn sort(search: &mut Search, name: &str, key: &str) -> Result<(), Problem> {
             };
             let shared = first.filter(|_| search.types.iter().all(of_each));
             let shared = shared.ok_or_else(|| {
-                Problem::new(
-                    ProblemKind::Unknown,
-                    name,
-                    "search parameters of the type are expected, each with or without - before it",
-                )
+                let text = format!(
+                    "{code:.40} is none: search parameters of the type are expected, each with or without - before it"
+                );
+                Problem::new(ProblemKind::Unknown, name, text)
             })?;
             match shared.kind.sorts() {
                 true => SortBy::Param(shared),
@@ -255,7 +253,7 @@ fn include(search: &Search, name: &str, text: &str, reverse: bool) -> Result<Inc
     let fits = |one: &&'static Param| {
         let leads = target.is_none_or(|kind| leads_to(one, kind));
         let back = !reverse || iterate || search.types.iter().any(|kind| leads_to(one, kind));
-        one.kind == Kind::Reference && leads && back
+        one.is_followed() && leads && back
     };
     let params: Vec<&'static Param> = match code {
         "*" => params(source).filter(fits).collect(),

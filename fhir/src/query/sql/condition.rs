@@ -120,7 +120,7 @@ impl Compiler<'_, '_> {
                 source,
                 reference,
                 inner,
-            } => self.has(alias, source, reference, inner),
+            } => self.has((alias, types), source, reference, inner),
             Filter::HasReading { reference, inner } => {
                 self.has_reading(alias, types, reference, inner);
             }
@@ -223,6 +223,8 @@ impl Compiler<'_, '_> {
         param: &Param,
         targets: &[(&'static str, Filter)],
     ) {
+        let by_url = param.is_canonical();
+        self.push(if by_url { "(" } else { "" });
         let other = self.alias('t');
         let join = format!(
             " JOIN resource {other} ON {other}.type = x.target_type AND {other}.id = x.target_id"
@@ -240,6 +242,11 @@ impl Compiler<'_, '_> {
             own.seen(&other, kind, inner)
         });
         self.push("))");
+        if by_url {
+            self.push(" OR ");
+            self.chain_by_url((alias, types), param, targets);
+            self.push(")");
+        }
     }
 
     /// A resource of a type, of which a client may see it, that a filter holds of.
@@ -455,7 +462,7 @@ impl Compiler<'_, '_> {
 }
 
 /// What identifies a row of `resource`, and the same of a row of an index that is called `@`.
-fn key(alias: &str, types: &[&str]) -> (String, &'static str) {
+pub(super) fn key(alias: &str, types: &[&str]) -> (String, &'static str) {
     match types {
         [_] => (format!("{alias}.id"), "@.id"),
         _ => (format!("({alias}.type, {alias}.id)"), "@.type, @.id"),

@@ -1,6 +1,6 @@
 //! Conditions on what refers to a resource (`_has`), and on readings, which a chain leads to or which refer to it. Readings
 //! have columns of `resource` instead of rows of an index.
-use super::condition::Compiler;
+use super::condition::{Compiler, key};
 use super::{Bind, Dialect};
 use crate::query::{Filter, Param};
 use crate::search::{Filter as Column, Interval};
@@ -11,14 +11,71 @@ const REFERENCES: [(&str, &str, &str); 2] = [
     ("Device", "device", " AND @.patient IS NULL"),
 ];
 
+/// What a canonical URL of the row `x` leads to is the row `u`: what has that `url`, and the version where it names one.
+const BY_URL: &str = " AND u.param = 'url' AND (x.version IS NULL OR EXISTS (SELECT 1 FROM index_token v \
+     WHERE v.type = u.type AND v.id = u.id AND v.param = 'version' AND v.code = x.version))";
+
 impl Compiler<'_, '_> {
-    pub(super) fn has(
+    /// What a chain leads to by canonical URLs.
+    pub(super) fn chain_by_url(
         &mut self,
-        alias: &str,
+        (alias, types): (&str, &[&str]),
+        param: &Param,
+        targets: &[(&'static str, Filter)],
+    ) {
+        let other = self.alias('t');
+        let key = key(alias, types);
+        self.push(&format!(
+            "({} IN (SELECT {} FROM index_reference x JOIN index_uri u ON u.uri = x.url JOIN resource {other} ON {other}.type = u.type AND {other}.id = u.id WHERE ",
+            key.0,
+            key.1.replace('@', "x")
+        ));
+        self.of("x", types, param);
+        self.push(BY_URL);
+        self.push(" AND ");
+        self.each(targets, " OR ", "1 = 0", |own, (kind, inner)| {
+            own.push("(u.type = ");
+            own.sql.bind_text(kind);
+            own.push(" AND ");
+            own.seen(&other, kind, inner);
+            own.push(")");
+        });
+        self.push("))");
+    }
+
+    /// What refers to a resource by its canonical URL.
+    fn has_by_url(
+        &mut self,
+        (alias, types): (&str, &[&str]),
         source: &'static str,
         reference: &Param,
         inner: &Filter,
     ) {
+        let other = self.alias('s');
+        self.push(&format!(
+            "(({alias}.type, {alias}.id) IN (SELECT u.type, u.id FROM index_reference x JOIN index_uri u ON u.uri = x.url JOIN resource {other} ON {other}.type = x.type AND {other}.id = x.id WHERE "
+        ));
+        self.each(types, " OR ", "1 = 1", |own, kind| {
+            own.push("u.type = ");
+            own.sql.bind_text(kind);
+        });
+        self.push(" AND ");
+        self.of("x", &[source], reference);
+        self.push(BY_URL);
+        self.push(" AND ");
+        self.seen(&other, source, inner);
+        self.push("))");
+    }
+
+    pub(super) fn has(
+        &mut self,
+        (alias, types): (&str, &[&str]),
+        source: &'static str,
+        reference: &Param,
+        inner: &Filter,
+    ) {
+        let by_url = reference.is_canonical();
+        self.push(if by_url { "(" } else { "" });
         let other = self.alias('s');
         self.push(&format!(
             "(({alias}.type, {alias}.id) IN (SELECT x.target_type, x.target_id FROM index_reference x JOIN resource {other} ON {other}.type = x.type AND {other}.id = x.id WHERE "
@@ -27,6 +84,11 @@ impl Compiler<'_, '_> {
         self.push(" AND ");
         self.seen(&other, source, inner);
         self.push("))");
+        if by_url {
+            self.push(" OR ");
+            self.has_by_url((alias, types), source, reference, inner);
+            self.push(")");
+        }
     }
 
     /// A reading that refers to the row `alias` of `resource`, and that a filter holds of. Each row that may be found is

@@ -193,6 +193,16 @@ fn entry_of(
     ))
 }
 
+/// How a subscription stands with some events. One that was written after it was looked at counts: the number of events is
+/// that with those of the notification (R5 SubscriptionStatus.eventsSinceSubscriptionStart).
+fn counting(standing: &Standing, told: &[Event]) -> Standing {
+    let last = told.last().map_or(0, |event| event.number);
+    Standing {
+        number: standing.number.max(last),
+        ..standing.clone()
+    }
+}
+
 /// The first entry: how the subscription stands, and its events.
 fn status_entry(
     api: &FhirApi,
@@ -202,8 +212,9 @@ fn status_entry(
     let internal = || StoreError::new(Kind::Internal, "notification");
     let uuid = writing::drawn((api.draw)()).ok_or_else(internal)?;
     let id = telling.standing.id.as_ref().map_or("", |id| id.as_str());
-    let (standing, spec) = (telling.standing, telling.spec);
-    let mut parameters = parameters(api, standing, spec, (telling.status, telling.sort), None);
+    let told = telling.events.get(..events.len()).unwrap_or_default();
+    let (standing, spec) = (counting(telling.standing, told), telling.spec);
+    let mut parameters = parameters(api, &standing, spec, (telling.status, telling.sort), None);
     let list = parameters
         .get_mut("parameter")
         .and_then(Value::as_array_mut);
@@ -256,4 +267,39 @@ pub fn reason_in(stored: &Stored) -> Option<&'static str> {
     known
         .find(|(_, known): &&(Reason, &str)| *known == text)
         .map(|(_, known)| *known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subscription::Progress;
+
+    #[test]
+    fn a_notification_counts_the_events_that_it_carries() {
+        let standing = Standing {
+            key: 1,
+            id: None,
+            version: 1,
+            spec: String::new(),
+            status: Status::Active,
+            watched: true,
+            number: 4,
+            delivered: 0,
+            waits_since: None,
+            progress: Progress::default(),
+        };
+        let event = |number| Event {
+            number,
+            kind: ResourceType::Patient,
+            id: "a".parse().unwrap(),
+            version: 1,
+            seq: 1,
+            what: What::Create,
+            at: Timestamp(0),
+        };
+        for (numbers, expected) in [(vec![4, 5], 5), (vec![1, 2], 4), (vec![], 4)] {
+            let told: Vec<Event> = numbers.into_iter().map(event).collect();
+            assert_eq!(counting(&standing, &told).number, expected);
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! `$status` and `$events` of subscriptions (Subscriptions R5 Backport 1.1), by GET and POST; and the stream of one.
-use super::asked::{number, own};
+use super::asked::{number, only, own};
 use super::notifying::{Rights, Telling, parameters, reason_in, tell};
 use super::{Subscriptions, stream, subscription};
 use crate::json::{Json, with};
@@ -79,19 +79,6 @@ fn given(headers: &HeaderMap, pairs: InUrl, Posted(body): Posted) -> Result<Pair
         pairs.push((name.to_owned(), value));
     }
     Ok(pairs)
-}
-
-/// Refuses parameters that are none of these.
-fn only(pairs: &[(String, String)], names: &[&str]) -> Result<(), Failure> {
-    let is_unknown = |name: &&String| {
-        !names.contains(&name.as_str()) && !matches!(name.as_str(), "_format" | "_pretty")
-    };
-    let unknown = pairs.iter().map(|(name, _)| name).filter(is_unknown);
-    let unknown: Vec<String> = unknown.cloned().collect();
-    match unknown.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::unknown_parameters(&unknown)),
-    }
 }
 
 /// How every subscription stands, or those with some ids or statuses.

@@ -4,7 +4,7 @@
 //! A stream ends by itself before the listener's time for an answer does; a client goes on with `Last-Event-ID`, as every
 //! `EventSource` does by itself, and misses nothing. One with a number that no event has, as after the store was put back, is
 //! refused: its stream would be silent until the numbers are there again.
-use super::asked::{number, own};
+use super::asked::{number, only, own};
 use super::notifying::{Telling, tell};
 use super::standing_right;
 use crate::rest::access::{Asker, Found};
@@ -49,6 +49,7 @@ pub fn stream(
     standing: Standing,
     pairs: &Pairs,
 ) -> Result<Found, Failure> {
+    only(pairs, &["eventsSinceNumber"])?;
     let _spec = own(asker, &standing)?;
     let last = last_event(headers)?;
     if last.is_some_and(|last| last > standing.number) {

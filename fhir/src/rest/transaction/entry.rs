@@ -112,7 +112,7 @@ pub async fn writing_of(
         check_id(&writes.asker.sight, api, kind, &id).await?;
         patched(api, headers, &mut writes, stored).await?;
     } else if let Some(id) = id {
-        writes.id = id.parse().map_err(|_| Failure::id_not_taken())?;
+        writes.id = id.parse().map_err(|_| Failure::no_id())?;
         let current = writes
             .asker
             .check_current(api, kind, &writes.id, writes.expect);
