@@ -3,6 +3,7 @@ use super::*;
 use crate::{audit, port::PortError};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use std::{io::Cursor, sync::Arc};
 use tempfile::TempDir;
@@ -163,7 +164,15 @@ async fn a_blob_goes_on_where_it_stopped_and_is_seen_once_it_was_checked_as_a_wh
         let offset = 3 * CHUNK_BYTES as u64;
         assert_eq!(next, Some(Missing { digest, offset }));
     }
+    let mut listeners = [below.blobs.arrivals(), below.blobs.arrivals()];
+    let mut hear = || {
+        let heard = |listener: &mut Arrivals| listener.next().now_or_never().is_some();
+        listeners.each_mut().map(heard)
+    };
+    assert_eq!(hear(), [false; 2], "nothing has become whole since");
     assert!(carry(&above, &below).await);
+    assert_eq!(hear(), [true; 2], "each of them hears of it");
+    assert_eq!(hear(), [false; 2], "once");
     assert!(!carry(&above, &below).await, "all of it is there");
     assert_eq!(below.all(digest), Some(made));
     assert!(below.table.step(|db| is_whole(db, digest)).unwrap());

@@ -49,12 +49,16 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     let config: EdgeConfig = node::read(&args.print.config)?;
     let found = open(&config)?.list(Clock::new(None).real());
     let mut found = found.map_err(anyhow::Error::from)?;
+    let none = match found.is_empty() {
+        true => "no study has come to this facility",
+        false => "every study that came to this facility has ended: `--all` lists them",
+    };
     found.retain(|plan| args.all || plan.stands != Stands::Ended);
     if args.print.json {
         let plans: Vec<_> = found.iter().map(plan_json).collect();
         return Ok(out::line(json!({ "plans": plans }))?);
     }
-    out::none(found.is_empty(), "no study has come to this facility");
+    out::none(found.is_empty(), none);
     for plan in &found {
         let (decided, stands) = (plan.decided.as_str(), plan.stands.as_str());
         let summary = Plans::summary(plan);

@@ -122,6 +122,7 @@ def deployed(given):
     """Of Flower as it is deployed: a SuperLink, two SuperNodes and an app that is run there, all processes of their own."""
     import os
     import pathlib
+    import shutil
     import tempfile
 
     here, home = pathlib.Path(sys.executable).parent, pathlib.Path(tempfile.mkdtemp())
@@ -166,6 +167,7 @@ def deployed(given):
             # What it started itself too.
             os.killpg(server.pid, 9)
             server.wait()
+        shutil.rmtree(home, ignore_errors=True)
     return statistics.median(after - before for before, after in zip(ends, ends[1:]))
 
 

@@ -78,10 +78,18 @@ impl Kept {
         Ok(kept)
     }
 
-    /// Keeps a chunk.
+    /// Keeps a chunk, in pieces: what reads or removes several at once has so much in hand, however fast the line was.
     pub(super) fn put(&self, digest: Digest, at: u64, chunk: &[u8]) -> io::Result<()> {
         let _turn = self.turn.lock();
-        self.chunks.put(&name(digest), at, chunk)?;
+        let (name, mut pieces) = (name(digest), chunk.chunks(CHUNK_BYTES));
+        // Of an empty one too there is a piece.
+        let first = pieces.next().unwrap_or_default();
+        self.chunks.put(&name, at, first)?;
+        let mut at = at + first.len() as u64;
+        for piece in pieces {
+            self.chunks.put(&name, at, piece)?;
+            at += piece.len() as u64;
+        }
         self.there.lock().insert(digest, true);
         Ok(())
     }
@@ -268,6 +276,21 @@ mod tests {
         two.chunks.refuses(false);
         assert_eq!(take(&a, &blob, 0), Taken::Next(CHUNK as u64));
         assert_eq!(take(&a, &blob, 1), Taken::Whole);
+    }
+
+    #[test]
+    fn a_chunk_is_kept_in_pieces_however_long_it_is() {
+        let (two, (all, descriptor)) = (Two::new(), blob(4 * CHUNK_BYTES + 1));
+        let taken = two.at("a").take(descriptor, 0, &all).unwrap();
+        assert_eq!(taken, Taken::Whole);
+        let mut pieces = Vec::new();
+        let mut see = |bytes: &[u8]| {
+            pieces.push(bytes.len());
+            Ok(())
+        };
+        let shown = two.chunks.show(&name(descriptor.digest), &mut see);
+        assert_eq!(shown.unwrap(), Some(descriptor.size));
+        assert_eq!(pieces, [&[CHUNK_BYTES; 4][..], &[1]].concat());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, transport::Channel};
 use types::Place;
@@ -19,8 +19,11 @@ use types::Place;
 const CALLS: usize = 2;
 /// A call that took less carries twice as much next time, as long as that is no more than a chunk may have.
 const FAST: Duration = Duration::from_millis(10);
-/// A call that took more carries half as much next time.
+/// A call that carries more than usual and took more carries half as much next time.
 const SLOW: Duration = Duration::from_millis(50);
+/// So does any other that took more than this, and one that is smaller than usual and took less is as large as usual again: an
+/// answer that comes from the other side of the earth takes as long, and a chunk that is smaller would come no sooner.
+const FAR: Duration = Duration::from_millis(250);
 /// A half that is not here by then: the link is taken for broken.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the end that dialled looks whether the other one misses something, while anything is granted to it.
@@ -41,9 +44,14 @@ impl Pace {
 
     /// A call that carried so much took so long, from when it was made: where others were before it, with those.
     fn took(&mut self, bytes: usize, time: Duration) {
-        if time > SLOW {
+        let (fast, slow) = match self.bytes.cmp(&(CHUNK_BYTES / self.calls)) {
+            Ordering::Less => (FAR, FAR),
+            Ordering::Equal => (FAST, FAR),
+            Ordering::Greater => (FAST, SLOW),
+        };
+        if time > slow {
             self.bytes = (self.bytes / 2).max(MIN_CHUNK_BYTES / self.calls);
-        } else if time < FAST && bytes >= self.bytes {
+        } else if time < fast && bytes >= self.bytes {
             self.bytes = (self.bytes * 2).min(MAX_CHUNK_BYTES / self.calls);
         }
     }
@@ -309,5 +317,56 @@ async fn asked<T>(
             Code::NotFound | Code::Unimplemented | Code::Unavailable => Ok(None),
             _ => Err(ended(status)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of a chunk after so many calls that were full and took so many milliseconds each.
+    fn after(pace: &mut Pace, calls: u32, ms: u64) -> usize {
+        for _ in 0..calls {
+            let bytes = pace.bytes;
+            pace.took(bytes, Duration::from_millis(ms));
+        }
+        pace.bytes * pace.calls
+    }
+
+    #[test]
+    fn a_chunk_grows_to_its_bound_while_calls_are_fast_and_shrinks_to_the_other_while_they_are_slow()
+     {
+        for calls in [1, CALLS] {
+            let mut pace = Pace::of(calls);
+            for (times, ms, expected) in [
+                (0, 0, CHUNK_BYTES),
+                (1, 9, 2 * CHUNK_BYTES),
+                (9, 9, MAX_CHUNK_BYTES),
+                (9, 30, MAX_CHUNK_BYTES),
+                (1, 51, MAX_CHUNK_BYTES / 2),
+                (1, 51, CHUNK_BYTES),
+                (1, 251, CHUNK_BYTES / 2),
+                (9, 251, MIN_CHUNK_BYTES),
+            ] {
+                let bytes = after(&mut pace, times, ms);
+                assert_eq!(bytes, expected, "{calls} calls, {times} of {ms} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_long_has_chunks_as_usual_also_after_it_was_slow() {
+        let mut pace = Pace::of(CALLS);
+        assert_eq!(after(&mut pace, 9, 200), CHUNK_BYTES);
+        assert_eq!(after(&mut pace, 9, 900), MIN_CHUNK_BYTES);
+        assert_eq!(after(&mut pace, 9, 200), CHUNK_BYTES);
+    }
+
+    #[test]
+    fn the_last_call_of_a_blob_says_nothing_of_a_fast_line() {
+        let mut pace = Pace::of(CALLS);
+        let short = pace.bytes - 1;
+        pace.took(short, Duration::from_millis(1));
+        assert_eq!(pace.bytes * CALLS, CHUNK_BYTES);
     }
 }
