@@ -18,6 +18,7 @@ pub mod event;
 mod fft;
 mod loss;
 mod normal;
+mod powers;
 mod rdp;
 
 pub use accountant::{epsilon, epsilon_by_rdp};
