@@ -164,9 +164,7 @@ impl UpdateCodec {
             numbers.push(if within { self.word() } else { -self.word() });
         }
         if let Some((noise, random)) = noise {
-            numbers
-                .iter_mut()
-                .for_each(|number| *number += noise.draw(random));
+            noise.add_to(&mut numbers, random);
         }
         // Modulo 2^32: a negative number is its complement.
         Ok(numbers.into_iter().map(|number| number as u32).collect())
