@@ -20,6 +20,7 @@ mod fft;
 mod known;
 mod loss;
 mod normal;
+mod powers;
 mod rdp;
 
 pub use accountant::{epsilon, epsilon_by_rdp};

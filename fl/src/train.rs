@@ -427,9 +427,7 @@ pub fn train_privately<R: CryptoRng>(
             }
         }
         let mut units = private.clip.sum_in_units(&sum)?;
-        units
-            .iter_mut()
-            .for_each(|unit| *unit += private.noise.draw(random));
+        private.noise.add_to(&mut units, random);
         let share = 1.0 / f64::from(plan.batch.max(1));
         descend(&mut parameters, global, plan, |index| {
             private.clip.value(units[index]) * share

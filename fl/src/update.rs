@@ -5,7 +5,7 @@
 //! when the study is planned ([`crate::study::Bits`]).
 use crate::{
     privacy::{
-        clip::{Clip, ClipError},
+        clip::{Clip, ClipError, norm},
         discrete::DiscreteGaussian,
     },
     study::{AdaptiveClip, Compression},
@@ -164,9 +164,7 @@ impl UpdateCodec {
             numbers.push(if within { self.word() } else { -self.word() });
         }
         if let Some((noise, random)) = noise {
-            numbers
-                .iter_mut()
-                .for_each(|number| *number += noise.draw(random));
+            noise.add_to(&mut numbers, random);
         }
         // Modulo 2^32: a negative number is its complement.
         Ok(numbers.into_iter().map(|number| number as u32).collect())
@@ -399,25 +397,17 @@ fn length(vector: &[i64]) -> f64 {
     vector.iter().map(square).sum::<f64>().sqrt()
 }
 
-fn norm(vector: &[f32]) -> f64 {
-    let square = |value: &f32| f64::from(*value).powi(2);
-    vector.iter().map(square).sum::<f64>().sqrt()
-}
-
 /// A vector in units, clipped and weighted: no site contributes more than its weight of the clip.
 fn clipped(clip: &Clip, vector: &[f32], weight: f64) -> Result<Vec<i64>, UpdateError> {
+    if weight >= 1.0 {
+        return Ok(clip.clip(vector)?.into_values());
+    }
     let factor = weight * (clip.norm() / norm(vector)).min(1.0);
-    let scaled: Vec<f32>;
-    let clipped = if weight < 1.0 && factor.is_finite() {
-        scaled = vector
-            .iter()
-            .map(|value| (f64::from(*value) * factor) as f32)
-            .collect();
-        clip.clip(&scaled)?
-    } else {
-        clip.clip(vector)?
-    };
-    Ok(clipped.values().to_vec())
+    let scaled: Vec<f32> = vector
+        .iter()
+        .map(|value| (f64::from(*value) * factor) as f32)
+        .collect();
+    Ok(clip.clip(&scaled)?.into_values())
 }
 
 #[cfg(test)]
@@ -505,5 +495,10 @@ mod tests {
         let codec = UpdateCodec::new(Clip::new(1.0, 1024, 2).unwrap(), false);
         let found = codec.encode(&[0.0, f32::INFINITY], 1.0, NoNoise::None);
         assert_eq!(found, Err(UpdateError::Clip(ClipError::NotFinite(1))));
+        let weighted = UpdateCodec::new(*codec.clip(), true);
+        for wrong in [f32::NEG_INFINITY, f32::NAN] {
+            let found = weighted.encode(&[0.5, wrong], 0.5, NoNoise::None);
+            assert_eq!(found, Err(UpdateError::Clip(ClipError::NotFinite(1))));
+        }
     }
 }

@@ -494,7 +494,10 @@ async fn what_a_canonical_url_leads_to_is_included_and_followed() {
     let path = format!(
         "/fhir/Questionnaire?url=http://hl7.org/fhir/x&_revinclude={answers}:questionnaire"
     );
-    assert_eq!(api.get(&path).await.entries("include"), std::slice::from_ref(&reply));
+    assert_eq!(
+        api.get(&path).await.entries("include"),
+        std::slice::from_ref(&reply)
+    );
     for (path, expected) in [
         (
             format!("{answers}?questionnaire.status=active"),

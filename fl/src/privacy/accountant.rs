@@ -7,8 +7,9 @@
 use super::{
     event::{Delta, Event},
     fft::Fft,
-    loss::LossDistribution,
+    loss::{LossDistribution, Tilted},
     normal::ln_cdf,
+    powers::Powers,
     rdp::{self, Direction},
 };
 
@@ -295,12 +296,11 @@ impl Grid {
     }
 
     /// Where the tilted sum of all losses lies, but for e^{[`LN_OUTSIDE`]} of it at either end (Chernoff).
-    fn window(&self) -> Option<Window> {
+    fn window(&self, tilted: &[Tilted]) -> Option<Window> {
         let (mut mean, mut variance) = (0.0, 0.0);
-        for part in &self.parts {
-            let (one, spread) = part.tilted(self.theta, self.h);
-            mean += part.steps * one;
-            variance += part.steps * spread;
+        for (part, tilted) in self.parts.iter().zip(tilted) {
+            mean += part.steps * tilted.mean;
+            variance += part.steps * tilted.variance;
         }
         let at = self.log_moment(self.theta);
         let deviation = variance.sqrt() + self.h;
@@ -341,12 +341,14 @@ impl Grid {
     /// The least ε whose δ is at most the one asked for, and by how much ln δ falls there with ε; none when it is not in
     /// the window.
     fn epsilon(&self, delta: Delta) -> Option<(f64, f64)> {
-        let window = self.window()?;
+        let tilt = |part: &LossDistribution| part.tilted(self.theta, self.h);
+        let tilted: Vec<_> = self.parts.iter().map(tilt).collect();
+        let window = self.window(&tilted)?;
         if window.points(self.h) > MAX_TRANSFORM {
             return None;
         }
         let fft = Fft::at_least(window.points(self.h) as usize + 1);
-        let (sum, first) = self.sum(&fft, &window);
+        let (mut sum, first) = self.sum(&fft, &window, &tilted);
         let at = self.log_moment(self.theta);
         // Weights under P are those of the tilted sum times e^{K(θ) − θL}; they are kept in units of the weight at
         // the mean.
@@ -363,43 +365,52 @@ impl Grid {
         let mut above = Above {
             delta: outside + unbounded * (-ln_unit).exp(),
             weight: 0.0,
-            loss: (first + fft.size() as i64 - 1) as f64 * self.h,
+            step: Step::of(self.h),
         };
         if above.delta >= target {
             return None;
         }
-        for (offset, tilted) in sum.iter().enumerate().rev() {
+        Powers::of(-self.theta * self.h, f64::exp).scale(first, &mut sum, |index| {
+            (-self.theta * (index as f64 * self.h - window.mean)).exp()
+        });
+        for (offset, weight) in sum.iter().enumerate().rev() {
             let loss = (first + offset as i64) as f64 * self.h;
-            let weight = tilted.max(0.0) * (-self.theta * (loss - window.mean)).exp();
-            if let Some(found) = above.crossing(loss, target) {
+            if let Some(below) = above.crossing(target) {
+                let found = loss + self.h - below;
                 return Some((found.max(0.0), above.weight / target));
             }
             if loss <= 0.0 {
                 return Some((0.0, 0.0));
             }
-            above.descend(loss, weight);
+            // Beyond every number: nothing is known of what is below.
+            if weight.is_nan() {
+                return None;
+            }
+            above.descend(weight.max(0.0));
         }
         None
     }
 
     /// The tilted distribution of the sum of all losses, on `first·h, (first+1)·h, …`.
-    fn sum(&self, fft: &Fft, window: &Window) -> (Vec<f64>, i64) {
+    fn sum(&self, fft: &Fft, window: &Window, tilted: &[Tilted]) -> (Vec<f64>, i64) {
         let size = fft.size() as i64;
-        let mut spectrum = vec![(1.0, 0.0); fft.size()];
+        let mut spectrum = vec![(1.0, 0.0); fft.size() / 2 + 1];
         let mut offset = 0_i64;
-        for part in &self.parts {
-            let centre = (part.tilted(self.theta, self.h).0 / self.h).round() as i64;
-            let moment = part.log_moment(self.theta, self.h);
-            let mut points = vec![(0.0, 0.0); fft.size()];
-            for (index, mass) in (part.first..).zip(&part.masses) {
-                let tilted = mass * (self.theta * index as f64 * self.h - moment).exp();
-                points[(index - centre).rem_euclid(size) as usize].0 += tilted;
+        for (part, tilted) in self.parts.iter().zip(tilted) {
+            let centre = (tilted.mean / self.h).round() as i64;
+            let mut points = vec![0.0; fft.size()];
+            for (index, mass) in (part.first..).zip(&tilted.masses) {
+                // Modulo the size, a power of two.
+                points[((index - centre) & (size - 1)) as usize] += mass;
             }
-            fft.forward(&mut points);
-            raise(&mut spectrum, &points, part.steps);
+            raise(&mut spectrum, &fft.forward(&points), part.steps);
             offset += centre * part.steps as i64;
         }
-        let wrapped = fft.inverse_real(spectrum);
+        // The transform of real numbers is real at both ends.
+        if let [first, .., last] = &mut spectrum[..] {
+            (first.1, last.1) = (0.0, 0.0);
+        }
+        let wrapped = fft.inverse(&spectrum);
         // The window, with what the transform is longer in equal parts at both ends.
         let spare = (size as f64 - window.points(self.h)).max(0.0) / 2.0;
         let first = (window.bottom / self.h - spare).floor() as i64;
@@ -443,27 +454,42 @@ impl Window {
     }
 }
 
-/// What lies above a loss: δ at that loss, and Σ P·e^{−(L − loss)} of what is above it.
+/// A grid's spacing h, as factors.
+struct Step {
+    /// e^{−h}.
+    shrinks: f64,
+    /// 1 − e^{−h}.
+    share: f64,
+}
+
+impl Step {
+    fn of(h: f64) -> Self {
+        Self {
+            shrinks: (-h).exp(),
+            share: -(-h).exp_m1(),
+        }
+    }
+}
+
+/// What lies above a point of the grid: δ at its loss, and Σ P·e^{−(L − loss)} of what is not below it.
 struct Above {
     delta: f64,
     weight: f64,
-    loss: f64,
+    step: Step,
 }
 
 impl Above {
-    /// The ε between `loss` and the last one at which δ(ε) is `target`. Between two points δ is linear in e^ε.
-    fn crossing(&self, loss: f64, target: f64) -> Option<f64> {
-        let share = (target - self.delta) / self.weight;
-        let lowest = -(loss - self.loss).exp_m1();
-        (share <= lowest).then(|| self.loss + (-share).ln_1p())
+    /// How far below this point ε is at which δ(ε) is `target`, if it is above the next one. Between two points δ is linear
+    /// in e^ε.
+    fn crossing(&self, target: f64) -> Option<f64> {
+        let missing = target - self.delta;
+        (missing <= self.step.share * self.weight).then(|| -(-missing / self.weight).ln_1p())
     }
 
-    /// Goes down to `loss`, which has `weight`.
-    fn descend(&mut self, loss: f64, weight: f64) {
-        let step = loss - self.loss;
-        self.delta -= step.exp_m1() * self.weight;
-        self.weight = self.weight * step.exp() + weight;
-        self.loss = loss;
+    /// Goes down to the next point, which has `weight`.
+    fn descend(&mut self, weight: f64) {
+        self.delta += self.step.share * self.weight;
+        self.weight = self.weight * self.step.shrinks + weight;
     }
 }
 

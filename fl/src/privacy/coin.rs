@@ -24,14 +24,22 @@ const NOTHING: u128 = 89;
 /// are drawn where those do not tell. `n` and `d` are at most 2^53, so that they are exact in floating point; `d` is not 0.
 #[inline]
 pub fn shows(first: u64, bits: u32, (n, d): (u64, u64), random: &mut impl RngCore) -> bool {
-    // The probability is not below 1 − n/d: where that tells already, no exponential is needed. What follows the first
-    // bits adds less than one to them, and one more is far beyond what is rounded.
-    let least = (1.0 - n as f64 / d as f64) * (1_u64 << bits) as f64;
-    if ((first + 2) as f64) < least {
+    if surely_shows(first, bits, n, 1.0 / d as f64) {
         return true;
     }
     let drawn = first << (u64::BITS - bits) | random.next_u64() >> bits;
     is_below(drawn, (n, d), random)
+}
+
+/// Whether the first `bits` bits of such a coin alone tell that it shows heads. `inverse` is 1/d, to the nearest number.
+///
+/// The probability is not below 1 − n/d: where that tells already, no exponential is needed. What follows the first bits
+/// adds less than one to them, and one more is far beyond what is rounded: of n/d, which is below 1 then, 2^-51.
+#[inline]
+pub fn surely_shows(first: u64, bits: u32, n: u64, inverse: f64) -> bool {
+    // Of signed numbers: processors have an instruction for these.
+    let float = |whole: u64| whole.cast_signed() as f64;
+    float(first + 2) < (1.0 - float(n) * inverse) * float(1 << bits)
 }
 
 /// Whether a uniform number that begins with the 64 bits `drawn` is below exp(−n/d).

@@ -7,6 +7,7 @@
 use super::{
     event::Event,
     normal::{density, ln_cdf, ln_tail_bound, nodes},
+    powers::{Powers, sums},
     rdp::{Direction, Mechanism},
 };
 
@@ -53,16 +54,26 @@ impl LossDistribution {
         let (low, high) = self.ends(h);
         // The largest exponent, whatever the sign of θ.
         let top = (theta * low).max(theta * high);
-        let losses = (self.first..).map(|index| index as f64 * h);
-        let pairs = self.masses.iter().zip(losses);
+        let exponent = |index: i64| theta * (index as f64 * h);
         if top < 30.0 {
-            let sum: f64 = pairs
-                .map(|(mass, loss)| mass * (theta * loss).exp_m1())
-                .sum();
-            return (sum - self.unbounded).ln_1p();
+            // e^{a + b} − 1 is (e^a − 1) + e^a·(e^b − 1).
+            let powers = Powers::of(theta * h, f64::exp_m1);
+            let blocks = powers.blocks(self.first, &self.masses);
+            let excess = blocks.map(|(index, masses, table)| {
+                let (mass, moved) = sums(masses, table);
+                let exponent = exponent(index);
+                exponent.exp_m1() * mass + exponent.exp() * moved
+            });
+            let excess = excess.sum::<f64>() - self.unbounded;
+            // Where hardly anything is left of 1, that has no digits.
+            if excess > -0.5 {
+                return excess.ln_1p();
+            }
         }
-        let sum: f64 = pairs
-            .map(|(mass, loss)| mass * (theta * loss - top).exp())
+        let powers = Powers::of(theta * h, f64::exp);
+        let blocks = powers.blocks(self.first, &self.masses);
+        let sum: f64 = blocks
+            .map(|(index, masses, table)| (exponent(index) - top).exp() * sums(masses, table).1)
             .sum();
         top + sum.ln()
     }
@@ -73,18 +84,32 @@ impl LossDistribution {
         (self.first as f64 * h, last as f64 * h)
     }
 
-    /// Mean (nats) and variance (nats²) of the loss when P is tilted by e^{θL}, on a grid of spacing `h` nats.
-    pub fn tilted(&self, theta: f64, h: f64) -> (f64, f64) {
+    /// The losses, with their mean (nats) and variance (nats²), when P is tilted by e^{θL}, on a grid of spacing `h` nats.
+    pub fn tilted(&self, theta: f64, h: f64) -> Tilted {
         let moment = self.log_moment(theta, h);
+        let mut masses = self.masses.clone();
+        Powers::of(theta * h, f64::exp).scale(self.first, &mut masses, |index| {
+            (theta * (index as f64 * h) - moment).exp()
+        });
         let (mut mean, mut square) = (0.0, 0.0);
-        for (index, mass) in (self.first..).zip(&self.masses) {
+        for (index, mass) in (self.first..).zip(&masses) {
             let loss = index as f64 * h;
-            let tilted = mass * loss * (theta * loss - moment).exp();
-            mean += tilted;
-            square += tilted * loss;
+            mean += mass * loss;
+            square += mass * loss * loss;
         }
-        (mean, (square - mean * mean).max(0.0))
+        Tilted {
+            masses,
+            mean,
+            variance: (square - mean * mean).max(0.0),
+        }
     }
+}
+
+/// A distribution of losses that was tilted.
+pub struct Tilted {
+    pub masses: Vec<f64>,
+    pub mean: f64,
+    pub variance: f64,
 }
 
 /// The cells `first·h ≤ L ≤ last·h` of a mechanism, and what of the noise they cover.
@@ -126,21 +151,29 @@ impl Grid {
         let mut masses = vec![0.0; self.points() as usize];
         // What is below the lowest point counts as if it were there.
         masses[0] = ln_tail_bound(LOW).exp();
+        let low = |cell: usize| (self.first + cell as i64) as f64 * self.h;
+        let border = |cell: usize| match mechanism.direction {
+            Direction::Remove => mechanism.noise_at(low(cell)),
+            Direction::Add => mechanism.noise_at(-low(cell)),
+        };
+        let mut at_low = border(0);
         for cell in 0..masses.len() - 1 {
-            let low = (self.first + cell as i64) as f64 * self.h;
-            let (down, up) = self.split(mechanism, low);
+            let at_high = border(cell + 1);
+            let (down, up) = self.split(mechanism, low(cell), (at_low, at_high));
             masses[cell] += down;
             masses[cell + 1] += up;
+            at_low = at_high;
         }
         masses
     }
 
-    /// What of the mass of the cell `low..low+h` goes to its lower and to its upper end.
-    fn split(&self, mechanism: &Mechanism, low: f64) -> (f64, f64) {
+    /// What of the mass of the cell `low..low+h` goes to its lower and to its upper end, where the losses of these ends are
+    /// at `ends` of the noise.
+    fn split(&self, mechanism: &Mechanism, low: f64, ends: (f64, f64)) -> (f64, f64) {
         let high = low + self.h;
         let (from, to) = match mechanism.direction {
-            Direction::Remove => (mechanism.noise_at(low), mechanism.noise_at(high)),
-            Direction::Add => (mechanism.noise_at(-high), mechanism.noise_at(-low)),
+            Direction::Remove => ends,
+            Direction::Add => (ends.1, ends.0),
         };
         let (at_high, width) = (high.exp(), self.h.exp_m1());
         let (mut down, mut up) = (0.0, 0.0);
@@ -263,6 +296,18 @@ mod tests {
                     assert!(found <= truth + 0.01 * theta, "{found} {truth}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_moment_of_which_hardly_anything_is_left_keeps_its_digits() {
+        // All losses of a full batch of little noise are above 0: of N(s²/2, s²), K(θ) = θ(θ + 1)s²/2.
+        let event = Event::new(1.0, 0.042, 1).unwrap();
+        let loss = LossDistribution::of(&event, Direction::Add, 0.1, -9.0).unwrap();
+        for theta in [-0.1_f64, -0.2, -0.3] {
+            let truth = theta * (theta + 1.0) * 0.5 / 0.042_f64.powi(2);
+            let found = loss.log_moment(theta, 0.1);
+            assert!((found / truth - 1.0).abs() < 1e-3, "{found} {truth}");
         }
     }
 }

@@ -56,21 +56,19 @@ impl Mechanism {
         (self.q * exponent.exp_m1()).ln_1p()
     }
 
-    /// The privacy loss at `z`.
-    fn loss(&self, z: f64) -> f64 {
-        match self.direction {
-            Direction::Remove => self.log_ratio(z),
-            Direction::Add => -self.log_ratio(z),
-        }
-    }
-
-    /// ln of P's density at `z` but for the constant of the Gaussian's.
-    fn log_weight(&self, z: f64) -> f64 {
-        let mixture = match self.direction {
-            Direction::Remove => self.log_ratio(z),
-            Direction::Add => 0.0,
+    /// What the integrand of K(θ) is made of at `z`.
+    fn point(&self, theta: f64, (z, weight): (f64, f64)) -> Point {
+        let log_ratio = self.log_ratio(z);
+        let (mixture, loss) = match self.direction {
+            Direction::Remove => (log_ratio, log_ratio),
+            Direction::Add => (0.0, -log_ratio),
         };
-        mixture - 0.5 * z * z
+        Point {
+            z,
+            weight,
+            mixture,
+            exponent: theta * loss,
+        }
     }
 
     /// The ends of what the integrand of K(θ) can be seen on.
@@ -85,30 +83,47 @@ impl Mechanism {
     pub fn log_moment(&self, theta: f64) -> f64 {
         let (from, to) = self.range(theta);
         let mut largest = 0.0_f64;
-        nodes(from, to, |z, _| {
-            largest = largest.max(self.log_weight(z) + theta * self.loss(z));
+        let mut points = Vec::new();
+        nodes(from, to, |z, weight| {
+            let point = self.point(theta, (z, weight));
+            largest = largest.max(point.log_weight() + point.exponent);
+            points.push(point);
         });
-        let mut sum = 0.0;
         if largest < 30.0 {
             // E[e^{θL}] − 1, which keeps the digits of a K that is nearly 0.
-            nodes(from, to, |z, weight| sum += weight * self.excess(theta, z));
+            let sum: f64 = points.iter().map(|of| of.weight * of.excess()).sum();
             return known(sum.ln_1p());
         }
-        nodes(from, to, |z, weight| {
-            sum += weight * (self.log_weight(z) + theta * self.loss(z) - largest).exp();
-        });
+        let term = |of: &Point| of.weight * (of.log_weight() + of.exponent - largest).exp();
+        let sum: f64 = points.iter().map(term).sum();
         known(largest + (sum / (2.0 * std::f64::consts::PI).sqrt()).ln())
     }
+}
 
-    /// P's density at `z` times e^{θL} − 1. Far out one of the factors is beyond every number and the other below, so
-    /// their exponents are added first.
-    fn excess(&self, theta: f64, z: f64) -> f64 {
-        let exponent = theta * self.loss(z);
-        if exponent < 1.0 {
-            return density(z) * (self.log_weight(z) + 0.5 * z * z).exp() * exponent.exp_m1();
+/// A node of the quadrature of K(θ).
+struct Point {
+    z: f64,
+    weight: f64,
+    /// ln of P's density by the Gaussian's.
+    mixture: f64,
+    /// θL.
+    exponent: f64,
+}
+
+impl Point {
+    /// ln of P's density but for the constant of the Gaussian's.
+    fn log_weight(&self) -> f64 {
+        self.mixture - 0.5 * self.z * self.z
+    }
+
+    /// P's density times e^{θL} − 1. Far out one of the factors is beyond every number and the other below, so their
+    /// exponents are added first.
+    fn excess(&self) -> f64 {
+        if self.exponent < 1.0 {
+            return density(self.z) * self.mixture.exp() * self.exponent.exp_m1();
         }
-        let weight = self.log_weight(z);
-        ((weight + exponent).exp() - weight.exp()) / (2.0 * std::f64::consts::PI).sqrt()
+        let weight = self.log_weight();
+        ((weight + self.exponent).exp() - weight.exp()) / (2.0 * std::f64::consts::PI).sqrt()
     }
 }
 

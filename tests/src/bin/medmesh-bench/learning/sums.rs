@@ -236,7 +236,7 @@ pub fn noise(bed: &Bed, report: &mut Report) -> Result<()> {
             written,
         )
         .beside("the same without", &bare)
-        .note("clipped and rounded in both"),
+        .note("clipped and rounded by one thread in both, noised by all cores"),
     );
     Ok(())
 }
