@@ -272,8 +272,8 @@ impl Compartment<'_> {
             let left = asked.count - u16::try_from(page.len()).unwrap_or(asked.count);
             let after = from.clone().filter(|place| place.kind == kind);
             let (found, more, last) = self.shown((kind, sight), asked, after, left).await?;
-            let last = last.or_else(|| page.last().map(place_of));
             page.extend(found);
+            let last = last.or_else(|| page.last().map(place_of));
             // Behind what ends by its bytes nothing is asked for.
             if more || bytes_of(&page) >= MAX_PAGE_BYTES {
                 return Ok((page, last));
