@@ -244,7 +244,8 @@ async fn page(
         let versions = looked.versions.iter();
         looked_at += versions.map(|(one, _)| one.weight()).sum::<usize>();
         let last = looked.versions.last().and_then(|(_, place)| place.clone());
-        came.extend(looked.came);
+        // Who does not see everything is not shown that something was deleted, nor that it came again.
+        came.posted.extend(looked.came.posted);
         for (stored, place) in looked.versions {
             if !sight.shows(&stored) {
                 continue;
