@@ -30,7 +30,7 @@ pub(crate) use draft::{patient_of, row_of_source, rows_of, time_of};
 pub use extent::{Extent, ExtentPage, Whose};
 pub use find::{Find, FindPage, FindPlace, Guard, Sights};
 pub use full::{MAX_PAGE, MAX_PAGE_BYTES};
-pub(crate) use full::{bytes_of, fill};
+pub(crate) use full::{bytes_of, fill, full_at};
 pub use history::{Came, HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
 pub use measure::Measure;
 use serde::Deserialize;

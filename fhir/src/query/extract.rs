@@ -18,13 +18,16 @@ use crate::{
     r4::R4,
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{LazyLock, OnceLock},
 };
 
 pub(super) use quantity::UCUM;
 pub(super) use reference::is_id;
 pub use reference::{Target, split_reference};
+
+/// Values of one parameter up to which one that stands twice is looked for one by one.
+const FEW: usize = 32;
 
 /// A parameter with its expressions read.
 struct Compiled {
@@ -100,18 +103,15 @@ pub fn extract(resource: &Json<'_>, base: &str) -> Vec<IndexRow> {
             .path
             .evaluate(resource, Surroundings::default())
             .unwrap_or_default();
-        let start = rows.len();
+        let (start, mut known) = (rows.len(), HashSet::new());
         if compiled.param.kind == Kind::Composite {
             composite(compiled, resource, &found, base, &mut rows);
             continue;
         }
         for item in &found {
             for value in values(compiled.param.kind, item, base) {
-                let is_known = rows
-                    .iter()
-                    .skip(start)
-                    .any(|row: &IndexRow| row.value == value);
-                if !is_known {
+                let own = rows.get(start..).unwrap_or_default();
+                if !is_known(own, &mut known, &value) {
                     rows.push(IndexRow {
                         param: compiled.param.code,
                         group: 0,
@@ -123,6 +123,18 @@ pub fn extract(resource: &Json<'_>, base: &str) -> Vec<IndexRow> {
         }
     }
     rows
+}
+
+/// Whether a value is among those of some rows, which a parameter has of one resource: few are looked at one by one; of many
+/// each is known by how it is written, or tens of thousands would be compared with each other.
+fn is_known(own: &[IndexRow], known: &mut HashSet<String>, value: &Value) -> bool {
+    if own.len() < FEW {
+        return own.iter().any(|row| row.value == *value);
+    }
+    if known.is_empty() {
+        known.extend(own.iter().map(|row| format!("{:?}", row.value)));
+    }
+    !known.insert(format!("{value:?}"))
 }
 
 /// The elements at the top of a resource that are there.

@@ -195,6 +195,20 @@ fn a_reference_that_only_names_something_is_not_missing_and_leads_nowhere() {
 }
 
 #[test]
+fn of_many_values_each_has_one_row_however_often_it_stands() {
+    let tags = |numbers: &mut dyn Iterator<Item = u32>| {
+        let tags = numbers.map(|number| format!(r#"{{"system":"s","code":"c-{number}"}}"#));
+        let tags: Vec<String> = tags.collect();
+        let meta = format!(r#"{{"tag":[{}]}}"#, tags.join(","));
+        rows(&format!(r#"{{"resourceType":"Basic","meta":{meta}}}"#))
+    };
+    let once = tags(&mut (0..500));
+    assert_eq!(of(&once, "_tag").len(), 500);
+    let thrice = tags(&mut (0..500).chain(0..40).chain((0..500).rev()));
+    assert_eq!(of(&thrice, "_tag"), of(&once, "_tag"));
+}
+
+#[test]
 fn a_value_that_stands_twice_has_one_row_and_what_is_no_resource_has_none() {
     let found = rows(r#"{"resourceType":"Patient","name":[{"given":["A","A"]},{"text":"A"}]}"#);
     assert_eq!(of(&found, "given").len(), 1);

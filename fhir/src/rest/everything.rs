@@ -18,7 +18,7 @@ use crate::query::{self, DateMatch, Filter, Prefix};
 use crate::search::{self, DEFAULT_PAGE, Position, Query};
 use crate::shape::View;
 use crate::store::{
-    FhirId, Find, FindPlace, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Sights, Stored, bytes_of,
+    FhirId, Find, FindPlace, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Sights, Stored, full_at,
 };
 use axum::{http::HeaderMap, response::IntoResponse};
 use dates::Span;
@@ -272,10 +272,15 @@ impl Compartment<'_> {
             let left = asked.count - u16::try_from(page.len()).unwrap_or(asked.count);
             let after = from.clone().filter(|place| place.kind == kind);
             let (found, more, last) = self.shown((kind, sight), asked, after, left).await?;
-            let last = last.or_else(|| page.last().map(place_of));
             page.extend(found);
             // Behind what ends by its bytes nothing is asked for.
-            if more || bytes_of(&page) >= MAX_PAGE_BYTES {
+            if let Some(end) = full_at(&page) {
+                page.truncate(end);
+                let last = page.last().map(place_of);
+                return Ok((page, last));
+            }
+            if more {
+                let last = last.or_else(|| page.last().map(place_of));
                 return Ok((page, last));
             }
         }

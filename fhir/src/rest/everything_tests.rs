@@ -157,13 +157,18 @@ fn record(patient: &str) -> Vec<Value> {
     };
     let absolute = "https://region.example/fhir/Practitioner/p-2";
     let mut with_evidence = condition("c-2", patient, absolute);
-    with_evidence["evidence"] = json!([{"detail": [{"reference": "Condition/c-other"}]}]);
+    with_evidence["evidence"] = json!([{"detail": [
+        {"reference": "Condition/c-other"}, {"reference": "Task/t-other"}, {"reference": "Device/d-other"},
+    ]}]);
     vec![
         json!({"resourceType": "Practitioner", "id": "p-1"}),
         json!({"resourceType": "Practitioner", "id": "p-2"}),
         json!({"resourceType": "Practitioner", "id": "p-3"}),
         json!({"resourceType": "Binary", "id": "b", "contentType": "text/plain"}),
         json!({"resourceType": "Patient", "id": "other"}),
+        json!({"resourceType": "Task", "id": "t-other", "status": "requested", "intent": "order",
+            "for": {"reference": "https://region.example/fhir/Patient/other"}}),
+        json!({"resourceType": "Device", "id": "d-other", "patient": {"reference": "Patient/other"}}),
         condition("c-1", patient, "Practitioner/p-1"),
         with_evidence,
         condition("c-3", patient, "Practitioner/p-1"),
@@ -210,4 +215,26 @@ async fn everything_shows_what_the_record_refers_to_once_and_nothing_of_another_
     let path = format!("{patient}/*");
     let below = walked(&api, (path.as_str(), "Bearer all"), "include").await;
     assert_eq!(below, [""; 0]);
+}
+
+#[tokio::test]
+async fn everything_of_a_page_that_refers_to_very_many_is_refused() {
+    let api = fixture().await;
+    let patient = format!("Patient/{}", fixture::patient(1, 1950).id());
+    let condition = |id: &str| {
+        let of = |number: u32| json!({"reference": format!("Practitioner/{id}-{number}")});
+        json!({"resourceType": "Condition", "id": id, "subject": {"reference": patient},
+            "code": coded("38341003"),
+            "evidence": [{"detail": (0..4_000).map(of).collect::<Vec<Value>>()}]})
+    };
+    let everything = format!("/fhir/{patient}/$everything?_count=1000");
+    keep(&api, &[condition("c-many")]).await;
+    let reply = api.get(&everything).await;
+    assert_eq!(reply.status.as_u16(), 200, "{:.500}", reply.text);
+    keep(&api, &[condition("c-more")]).await;
+    let reply = api.get(&everything).await;
+    assert_eq!(reply.issue(), (400, "too-costly".into()));
+    // What is nobody's is not asked for.
+    let own = api.get(&format!("{everything}&_type=Condition")).await;
+    assert_eq!(own.status.as_u16(), 200, "{:.500}", own.text);
 }

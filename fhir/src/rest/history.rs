@@ -14,7 +14,7 @@ use crate::axis::{self, Axis, Commits};
 use crate::search::{self, DEFAULT_PAGE, Interval, Seal};
 use crate::store::{
     Came, HistoryPage, HistoryPlace, HistoryQuery, MAX_PAGE, MAX_PAGE_BYTES, ResourceType, Scope,
-    Stored, There, bytes_of,
+    Stored, There, full_at,
 };
 use axum::{http::HeaderMap, response::IntoResponse};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -244,7 +244,8 @@ async fn page(
         let versions = looked.versions.iter();
         looked_at += versions.map(|(one, _)| one.weight()).sum::<usize>();
         let last = looked.versions.last().and_then(|(_, place)| place.clone());
-        came.extend(looked.came);
+        // Who does not see everything is not shown that something was deleted, nor that it came again.
+        came.posted.extend(looked.came.posted);
         for (stored, place) in looked.versions {
             if !sight.shows(&stored) {
                 continue;
@@ -355,7 +356,6 @@ async fn by_marks(
     let since = query.commits.map_or(0, |commits| commits.after);
     let until = query.commits.and_then(|commits| commits.until);
     let mut versions: Vec<(Stored, Option<String>)> = Vec::new();
-    let mut bytes = 0;
     let mut came = Came::default();
     for step in steps {
         let is_asked_for = step.until.is_none_or(|until| since < until);
@@ -381,7 +381,6 @@ async fn by_marks(
             })
             .await?;
         came.extend(page.came);
-        bytes += bytes_of(&page.versions);
         versions.extend(page.versions.into_iter().map(|stored| {
             let (kind, id, version) = (stored.kind, &stored.id, stored.version);
             let place = step
@@ -389,7 +388,9 @@ async fn by_marks(
                 .map(|mark| format!("m:{mark}:{kind}:{id}:{version}"));
             (stored, place)
         }));
-        let is_full = versions.len() >= usize::from(query.count) || bytes >= MAX_PAGE_BYTES;
+        let end = full_at(versions.iter().map(|(stored, _)| stored));
+        versions.truncate(end.unwrap_or(usize::MAX));
+        let is_full = end.is_some() || versions.len() >= usize::from(query.count);
         if is_full || page.next.is_some() {
             return Ok(Looked {
                 versions,

@@ -159,4 +159,12 @@ async fn a_history_says_what_was_posted_and_what_was_put() {
             .collect();
         assert_eq!(found, expected, "{of}");
     }
+    // Who does not see that it was deleted is not told that it came again.
+    let own = [("authorization", "Bearer only:Condition?code=38341003")];
+    let history = api.get_with(&format!("{path}/_history"), &own).await.json();
+    let statuses = history["entry"].as_array().unwrap().iter();
+    let statuses: Vec<&str> = statuses
+        .map(|entry| entry["response"]["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(statuses, ["200", "200", "201"]);
 }

@@ -154,6 +154,8 @@ impl Asked {
                 if looked_at >= MAX_LOOKED_AT {
                     return Err(Failure::too_many_last());
                 }
+                // Behind what does not stand there may be much more of it, as of a stay of somebody else.
+                query.count = MAX_PAGE;
             }
             if found.len() > usize::from(MAX_PAGE) {
                 return Err(Failure::too_many_last());

@@ -252,7 +252,7 @@ fn list_of(value: &RawValue) -> Option<Vec<String>> {
 /// A list afterwards. Codings are the same by their systems and codes, whatever else they say.
 fn next(name: &str, list: &[String], asked: &[String], way: Way) -> Result<Vec<String>, Failure> {
     let mut known: BTreeSet<String> = list.iter().filter_map(|one| key(name, one)).collect();
-    let mut next = list.to_vec();
+    let (mut next, mut taken) = (list.to_vec(), BTreeSet::new());
     for one in asked {
         let key_of = key(name, one).ok_or_else(|| {
             Failure::no_resource("meta: a profile is a URI; a tag and a security label is a Coding")
@@ -263,9 +263,13 @@ fn next(name: &str, list: &[String], asked: &[String], way: Way) -> Result<Vec<S
                     next.push(one.clone());
                 }
             }
-            Way::Delete => next.retain(|there| key(name, there).as_ref() != Some(&key_of)),
+            Way::Delete => {
+                taken.insert(key_of);
+            }
         }
     }
+    // Once: there may be a hundred thousand.
+    next.retain(|there| key(name, there).is_none_or(|key| !taken.contains(&key)));
     Ok(next)
 }
 

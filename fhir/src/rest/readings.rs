@@ -68,8 +68,9 @@ impl Asked<'_> {
             Filter::Chain { param, targets } => {
                 let mut matches = Vec::new();
                 for (name, inner) in targets {
-                    for stored in self.all_of(name, inner).await? {
-                        matches.push(including::leads_to(&stored));
+                    let mut pages = self.all_of(name, inner).await?;
+                    while let Some(page) = pages.next(self.api).await? {
+                        matches.extend(page.iter().map(including::leads_to));
                     }
                 }
                 Ok(Filter::Param { param, matches })
@@ -92,10 +93,13 @@ impl Asked<'_> {
         inner: Filter,
     ) -> Result<Filter, Failure> {
         let mut ids = Vec::new();
-        for stored in self.all_of(source, inner).await? {
-            for (param, kind, id) in including::references(&stored, &self.api.base) {
-                if param == code && kind == ResourceType::Observation {
-                    ids.push(id);
+        let mut pages = self.all_of(source, inner).await?;
+        while let Some(page) = pages.next(self.api).await? {
+            for stored in &page {
+                for (param, kind, id) in including::references(stored, &self.api.base) {
+                    if param == code && kind == ResourceType::Observation {
+                        ids.push(id);
+                    }
                 }
             }
         }
@@ -103,7 +107,7 @@ impl Asked<'_> {
     }
 
     /// All of a type that a filter holds of, if the token lets its bearer search it.
-    async fn all_of(&self, name: &str, mut filter: Filter) -> Result<Vec<Stored>, Failure> {
+    async fn all_of(&self, name: &str, mut filter: Filter) -> Result<Pages, Failure> {
         let kind = ResourceType::parse(name).ok_or_else(Failure::no_such_path)?;
         let (api, headers) = (self.api, self.headers);
         let mut sights = Sights::new();
@@ -112,22 +116,46 @@ impl Asked<'_> {
         finding::may_look(api, headers, kind, &mut filter, &mut sights)?;
         api.caught_up_with(kind, &filter).await?;
         let instants = finding::instants(api, self.reader, &mut filter).await?;
-        let mut find = Find {
+        let find = Find {
             marks: finding::marks(&instants),
             sights,
             ..Find::of(kind, filter, MAX_PAGE)
         };
-        let (mut found, mut weight) = (Vec::new(), 0);
-        loop {
-            let page = api.store.find(&find).await?;
-            weight += page.resources.iter().map(Stored::weight).sum::<usize>();
-            found.extend(page.resources);
-            match page.next {
-                None if found.len() <= usize::from(MAX_PAGE) => return Ok(found),
-                Some(next) if weight < usize::from(MAX_PAGE) => find.after = Some(next),
-                _ => return Err(Failure::leads_too_far()),
+        Ok(Pages {
+            find: Some(find),
+            count: 0,
+            weight: 0,
+        })
+    }
+}
+
+/// What a chain leads to, page by page: of those before none is held, which together may have 128 MiB.
+struct Pages {
+    /// The next one; none behind the last one.
+    find: Option<Find>,
+    /// Resources on those before.
+    count: usize,
+    /// As how many they count.
+    weight: usize,
+}
+
+impl Pages {
+    async fn next(&mut self, api: &FhirApi) -> Result<Option<Vec<Stored>>, Failure> {
+        let Some(mut find) = self.find.take() else {
+            return Ok(None);
+        };
+        let page = api.store.find(&find).await?;
+        self.count += page.resources.len();
+        self.weight += page.resources.iter().map(Stored::weight).sum::<usize>();
+        match page.next {
+            None if self.count <= usize::from(MAX_PAGE) => {}
+            Some(next) if self.weight < usize::from(MAX_PAGE) => {
+                find.after = Some(next);
+                self.find = Some(find);
             }
+            _ => return Err(Failure::leads_too_far()),
         }
+        Ok(Some(page.resources))
     }
 }
 

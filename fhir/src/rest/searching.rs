@@ -11,7 +11,7 @@ use crate::query::{self, Summary};
 use crate::search::{
     self, CONTROLS, Context, Cursor, Filter, Position, Query, Search, Sort, SortKey,
 };
-use crate::store::{FhirId, MAX_PAGE_BYTES, Page, ResourceType, StoreError, Stored, bytes_of};
+use crate::store::{FhirId, Page, ResourceType, StoreError, Stored, full_at};
 use axum::{http::HeaderMap, response::IntoResponse};
 
 /// A page of matches and where the next one begins.
@@ -275,8 +275,9 @@ async fn by_marks(api: &FhirApi, search: &Search, axis: &Axis) -> Result<Found, 
         query.within(vec![*step]);
         let page = api.store.search(&query).await?;
         resources.extend(page.resources);
-        let full = resources.len() >= usize::from(search.query.count)
-            || bytes_of(&resources) >= MAX_PAGE_BYTES;
+        let end = full_at(&resources);
+        resources.truncate(end.unwrap_or(usize::MAX));
+        let full = end.is_some() || resources.len() >= usize::from(search.query.count);
         if full || page.next.is_some() {
             let last = resources.last().map(|stored| stored.id.clone());
             let at = (step.until).zip(last);

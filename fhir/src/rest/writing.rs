@@ -245,8 +245,12 @@ fn with_patient_here<'t>(kind: ResourceType, text: &'t str, bases: Bases<'_>) ->
         let tree = Json::parse(text).ok()?;
         let patient = tree.object()?.get("patient")?.object()?;
         let absolute = patient.text("reference")?;
-        let below = bases.below(absolute)?;
-        Some((absolute.to_owned(), below.to_owned()))
+        let id: FhirId = bases
+            .below(absolute)?
+            .strip_prefix("Patient/")?
+            .parse()
+            .ok()?;
+        Some((absolute.to_owned(), format!("Patient/{id}")))
     };
     if kind.as_str() != "Consent" {
         return Cow::Borrowed(text);
@@ -458,4 +462,40 @@ async fn remove(
 
 fn done(what: &str) -> String {
     outcome::outcome("information", "informational", what).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patient_of_a_consent_is_named_relatively_where_a_url_of_this_server_names_one() {
+        let consent = |reference: &str| {
+            format!(
+                r#"{{"resourceType":"Consent","patient":{{"reference":"{reference}"}},"text":{{"div":"x"}}}}"#
+            )
+        };
+        let kind = ResourceType::parse("Consent").unwrap();
+        let here = Bases::of("https://a/fhir");
+        for (reference, expected) in [
+            ("https://a/fhir/Patient/p-1", "Patient/p-1"),
+            ("Patient/p-1", "Patient/p-1"),
+            ("https://b/fhir/Patient/p-1", "https://b/fhir/Patient/p-1"),
+            // A condition, which nobody looks up here, and a version.
+            (
+                "https://a/fhir/Patient?identifier=x",
+                "https://a/fhir/Patient?identifier=x",
+            ),
+            (
+                "https://a/fhir/Patient/p-1/_history/2",
+                "https://a/fhir/Patient/p-1/_history/2",
+            ),
+        ] {
+            let text = consent(reference);
+            assert_eq!(with_patient_here(kind, &text, here), consent(expected));
+        }
+        let text = consent("https://a/fhir/Patient/p-1").replace("Consent", "Flag");
+        let flag = ResourceType::parse("Flag").unwrap();
+        assert_eq!(with_patient_here(flag, &text, here), text);
+    }
 }

@@ -40,6 +40,18 @@ pub(crate) fn bytes_of<'a>(all: impl IntoIterator<Item = &'a Stored>) -> usize {
     all.into_iter().map(|stored| stored.json.len()).sum()
 }
 
+/// How many of these a page shows that is put together of several, where they fill it by their bytes.
+pub(crate) fn full_at<'a>(all: impl IntoIterator<Item = &'a Stored>) -> Option<usize> {
+    let mut bytes = 0;
+    for (at, stored) in all.into_iter().enumerate() {
+        bytes += stored.json.len();
+        if bytes >= MAX_PAGE_BYTES {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +97,22 @@ mod tests {
             (vec![ALL / 2, ALL / 2 - 1, 1], 3, (3, false, 3)),
         ] {
             assert_eq!(filled(&bytes, count), expected, "{count}");
+        }
+    }
+
+    #[test]
+    fn what_is_put_together_of_several_pages_ends_there_too() {
+        const ALL: usize = MAX_PAGE_BYTES;
+        for (bytes, expected) in [
+            (vec![], None),
+            (vec![ALL - 1], None),
+            (vec![ALL / 2, ALL / 2 - 1], None),
+            (vec![ALL / 2, ALL / 2, 1], Some(2)),
+            (vec![2 * ALL, 1], Some(1)),
+            (vec![ALL - 1, ALL, ALL], Some(2)),
+        ] {
+            let all: Vec<Stored> = bytes.into_iter().map(of_bytes).collect();
+            assert_eq!(full_at(&all), expected);
         }
     }
 

@@ -63,7 +63,7 @@ fn repeats_code(one: &Object<'_>) -> bool {
     if theirs.peek().is_none() {
         return false;
     }
-    let own: Vec<_> = codings(one).collect();
+    let own: HashSet<_> = codings(one).collect();
     theirs.any(|coding| own.contains(&coding))
 }
 

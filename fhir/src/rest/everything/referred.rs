@@ -2,7 +2,8 @@
 //! patient-operation-everything.html: "and any resource referenced from those, including binaries and attachments").
 //!
 //! It stands behind the resources of the first page of which one refers to it, once: the link to the next page remembers
-//! what was shown. What is of patients is shown of this one alone, whoever else is referred to.
+//! what was shown. What is of patients is shown of this one alone, whoever else is referred to; what is in the compartment of
+//! none and names another one, as a Task may, or a Device that is theirs now, is not shown either.
 use super::super::{including::Added, outcome::Failure};
 use super::{Asked, Compartment};
 use crate::bases::Bases;
@@ -20,6 +21,9 @@ const MAX_SEEN: usize = 200;
 const DIGEST_BYTES: usize = 8;
 /// Ids in one query.
 const CHUNK: usize = 200;
+/// References of one page that are looked up, whether anything is there or not. A page with more is refused: one resource
+/// has room for tens of thousands.
+const MAX_REFERRED: usize = 5_000;
 
 /// What was shown on the pages before, in that order.
 pub struct Seen(Vec<String>);
@@ -72,9 +76,14 @@ impl Compartment<'_> {
             }
         }
         let mut wanted: BTreeMap<ResourceType, Vec<String>> = BTreeMap::new();
+        let mut count = 0;
         for (kind, id) in references {
             let is_asked = asked.types.as_ref().is_none_or(|all| all.contains(&kind));
             if is_asked && is_nobodys(kind) && seen.add(kind, &id) {
+                count += 1;
+                if count > MAX_REFERRED {
+                    return Err(Failure::too_many_included());
+                }
                 wanted.entry(kind).or_default().push(id);
             }
         }
@@ -93,7 +102,9 @@ impl Compartment<'_> {
                 };
                 loop {
                     let mut found = self.api.store.find(&find).await?;
-                    found.resources.retain(|stored| sight.shows(stored));
+                    found
+                        .resources
+                        .retain(|stored| sight.shows(stored) && !self.names_another(stored));
                     added.add(&found.resources)?;
                     all.extend(found.resources);
                     find.after = found.next;
@@ -104,6 +115,18 @@ impl Compartment<'_> {
             }
         }
         Ok(all)
+    }
+
+    /// Whether a resource names another patient than the one whose record this is; so does one that cannot be read.
+    fn names_another(&self, stored: &Stored) -> bool {
+        let Ok(tree) = Json::parse(&stored.json) else {
+            return true;
+        };
+        let mut named = BTreeSet::new();
+        refers(&tree, self.api.bases(), &mut named);
+        named
+            .iter()
+            .any(|(kind, id)| *kind == ResourceType::Patient && id.as_str() != self.id.as_str())
     }
 }
 
