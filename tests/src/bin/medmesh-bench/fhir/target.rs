@@ -25,6 +25,9 @@ use tokio_rustls::TlsConnector;
 /// The longest that a region may take to make the AuditEvents of a benchmark.
 const LONGEST: Duration = Duration::from_secs(900);
 
+/// Between two looks for that.
+const BETWEEN: Duration = Duration::from_secs(1);
+
 /// What is asked: a path below the base, and a resource.
 #[derive(Clone)]
 pub struct Asked {
@@ -206,6 +209,7 @@ impl Target {
                 told.status,
                 told.text()
             );
+            tokio::time::sleep(BETWEEN).await;
         }
         Ok(())
     }

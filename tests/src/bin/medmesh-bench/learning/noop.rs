@@ -28,7 +28,7 @@ const DEPLOYED_ROUNDS: u32 = 4;
 /// Nothing is hidden.
 const PLAIN: &str = "aggregation = { secure = true, quorum = 2, bound = 8.0 }";
 /// Who took part is hidden: each facility adds its share of the noise before it masks.
-const NOISED: &str = "privacy = { unit = \"facility\", epsilon = 50.0, delta = 1e-5, clip = 1.0 }
+const NOISED: &str = "privacy = { unit = \"facility\", epsilon = 0.5, delta = 1e-5, clip = 1.0 }
 aggregation = { secure = true, quorum = 2 }";
 
 const SCHEMA: &str = "key = \"id\"
