@@ -162,3 +162,20 @@ pub async fn a_write_is_done_again_unless_its_commit_was_asked_for(
     let done = write(&store, "b").await;
     check("then", matches!(done, Ok(Transacted::Done(_))))
 }
+
+/// A standby that is promoted without the last take does not know it: what is taken there is another lease.
+pub async fn a_lease_that_a_standby_never_had_is_nobodys(url: String) -> Result<(), Failed> {
+    let (a, b, sql) = (pair(&url).await?, pair(&url).await?, client(&url).await?);
+    let first = a.take("a", "a").await?.ok_or("refused")?;
+    sql.batch_execute("UPDATE lease SET until = clock_timestamp()")
+        .await?;
+    let lost = b.take("b", "b").await?.ok_or("it has lapsed")?;
+    let before =
+        "UPDATE lease SET number = $1, holder = 'a', node = 'a', until = clock_timestamp()";
+    sql.execute(before, &[&first]).await?;
+    let next = a.take("a", "a").await?.ok_or("it has lapsed")?;
+    check("it grows", next > first)?;
+    check("two renew it", !b.renew(lost).await?)?;
+    let page = [(1, vec![1; 4])];
+    check("two put", !b.put(lost, "a.db", (4, 1), &page, None).await?)
+}
