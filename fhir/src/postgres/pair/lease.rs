@@ -101,7 +101,7 @@ impl Pair {
             Some(client) => client,
             None => {
                 held.before += 1;
-                self.client(op).await?
+                timeout(within, self.client(op)).await.map_err(late)??
             }
         };
         let sql = sql
