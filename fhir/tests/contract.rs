@@ -171,7 +171,7 @@ fn cases_of_pairs() -> [(&'static str, Case); 18] {
 }
 
 /// Of a holder, or a PostgreSQL, that is away.
-fn cases_away() -> [(&'static str, Case); 3] {
+fn cases_away() -> [(&'static str, Case); 5] {
     [
         (
             "a_holder_whose_connection_has_ended_is_followed_by_another_one",
@@ -191,6 +191,17 @@ fn cases_away() -> [(&'static str, Case); 3] {
             "a_write_is_done_again_unless_its_commit_was_asked_for",
             |url| {
                 Box::pin(away::a_write_is_done_again_unless_its_commit_was_asked_for(
+                    url,
+                ))
+            },
+        ),
+        ("a_lease_that_a_standby_never_had_is_nobodys", |url| {
+            Box::pin(away::a_lease_that_a_standby_never_had_is_nobodys(url))
+        }),
+        (
+            "pages_that_a_standby_never_had_are_put_there_again",
+            |url| {
+                Box::pin(away::pages_that_a_standby_never_had_are_put_there_again(
                     url,
                 ))
             },

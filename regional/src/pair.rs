@@ -47,7 +47,7 @@ mod rows;
 mod standby;
 
 use assertions::shared;
-use lease::{LOOKED, Looks, look, renew};
+use lease::{LOOKED, Looks, look, renew, renewing};
 pub(crate) use lease::{Lease, give_back};
 
 /// Looks in which a lease lapses that nobody renews: 3 s.
@@ -394,17 +394,19 @@ async fn place(
         pair.found(number, me).await?;
     }
     let heads = pair.beside(LEDGER).await?;
-    let done = || -> io::Result<()> {
+    let own = data_dir.to_owned();
+    let done = move || -> io::Result<()> {
         if there[0] {
-            file::replace(&data_dir.join(IS_COPY), b"", file::PRIVATE)?;
-            copied::heads(data_dir, &heads)?;
+            file::replace(&own.join(IS_COPY), b"", file::PRIVATE)?;
+            copied::heads(&own, &heads)?;
         }
         for copied in copies {
-            copied.place(data_dir)?;
+            copied.place(&own)?;
         }
         Ok(())
     };
-    done().map_err(RegionalError::Copy)?;
+    let done = renewing((pair, number), done).await;
+    done.map_err(RegionalError::Copy)?;
     Ok(there)
 }
 

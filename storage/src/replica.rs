@@ -59,6 +59,9 @@ pub enum NotPut {
     /// It cannot be reached, or refuses; what was put may be there or not.
     #[error("the copy cannot be written: {0}")]
     Unavailable(String),
+    /// What was put before is not there any more, and nothing was put: all of it is missing perhaps.
+    #[error("the copy is older than what was put there")]
+    Older,
     /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -155,6 +158,13 @@ impl Kept {
             }
             Ok(None) => self.put_whole(&mut state, connection),
             Err(error) => Err(error),
+        };
+        let done = match done {
+            Err(NotPut::Older) => {
+                (state.place, state.beside) = (None, None);
+                self.put_whole(&mut state, connection)
+            }
+            done => done,
         };
         done.map_err(|error| failed(&error))?;
         state.version = Some(version);

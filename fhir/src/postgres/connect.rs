@@ -13,6 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 use std::{net::IpAddr, sync::Arc, time::Duration};
+use tokio::time::timeout;
 use tokio_postgres::{
     Config,
     config::{Host, SslMode},
@@ -26,6 +27,8 @@ const WAIT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(15);
 /// An idle connection is asked whether its peer is alive after this long.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+/// And again after so long, when one that says nothing has ended by [`SILENCE`]; Linux would wait 75 s for that.
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
 /// What the server ends by itself, so that a client that is gone holds no lock: a statement and the wait for a lock, each
 /// below the 30 s after which a facility sends a parcel again; and an idle transaction ([`Idle`]).
 const SERVER_LIMITS: &str = "-c statement_timeout=20s -c lock_timeout=10s";
@@ -176,6 +179,7 @@ pub(super) fn servers(
             .options(&options)
             .connect_timeout(WAIT)
             .keepalives_idle(KEEPALIVE)
+            .keepalives_interval(KEEPALIVE_AGAIN)
             .tcp_user_timeout(SILENCE);
     });
     servers.watch();
@@ -197,7 +201,10 @@ pub(super) fn pool(servers: &Arc<Servers>, connections: usize) -> Result<Pool, S
             recycle: None,
         })
         .post_create(Hook::async_fn(|client, _| {
-            Box::pin(async move { durable(client).await })
+            Box::pin(async move {
+                let asked = timeout(WAIT, durable(client)).await;
+                asked.unwrap_or(Err(HookError::message(NOT_ANSWERED)))
+            })
         }))
         .build()
         .map_err(|_| StoreError::new(Kind::Internal, "open"))
@@ -219,6 +226,8 @@ async fn durable(client: &deadpool_postgres::ClientWrapper) -> Result<(), HookEr
     }
 }
 
+/// What a connection is given up for whose server does not answer any more.
+const NOT_ANSWERED: &str = "the server does not answer";
 /// What a refused connection is refused for.
 pub(super) const NOT_DURABLE: &str =
     "fsync is off, or synchronous_commit cannot be on: what is stored could be lost";

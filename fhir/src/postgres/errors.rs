@@ -7,7 +7,7 @@ use tokio_postgres::{Error, error::SqlState};
 /// Why a connection could not be had. The pool's error quotes the server; what matters is whether it may be used.
 fn not_had(op: &'static str, error: &PoolError) -> StoreError {
     match error {
-        PoolError::PostCreateHook(HookError::Message(_)) => {
+        PoolError::PostCreateHook(HookError::Message(why)) if why == NOT_DURABLE => {
             StoreError::new(Kind::Refused, NOT_DURABLE)
         }
         _ => StoreError::new(Kind::Unavailable, op),

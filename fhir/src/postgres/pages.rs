@@ -1,5 +1,5 @@
 //! The pages of a node's SQLite files in the PostgreSQL of its region, under the node's lease.
-use super::{Pair, UNSEEN};
+use super::{Pair, UNSEEN, pair::OLDER};
 use crate::store::StoreError;
 use parking_lot::Mutex;
 use std::{error::Error as _, io, sync::Arc, time::Instant};
@@ -65,7 +65,10 @@ impl Pages {
             let pages: Vec<Page> = change.changed.collect::<Result<_, _>>()?;
             self.pair.put(self.lease, file, shape, &pages, beside).await
         };
-        put.map_err(|error| NotPut::Unavailable(said(&error)))
+        put.map_err(|error| match error.op {
+            OLDER => NotPut::Older,
+            _ => NotPut::Unavailable(said(&error)),
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::store::{Kind, StoreError};
 use deadpool_postgres::{Object, Pool};
 use futures_util::TryStreamExt as _;
-use std::{io, pin::pin, sync::Arc};
+use std::{collections::HashMap, io, pin::pin, sync::Arc};
 use tokio::sync::Mutex;
 use tokio_postgres::{IsolationLevel, types::ToSql};
 
@@ -57,11 +57,13 @@ CREATE TABLE IF NOT EXISTS used_assertion(kid TEXT NOT NULL, jti TEXT NOT NULL, 
 CREATE INDEX IF NOT EXISTS used_assertion_ends ON used_assertion(ends);
 "#;
 
-/// One statement: as it begins once all of it was received, a node that is paused holds no lock.
-const PUT: &str = "WITH held AS (SELECT number FROM lease WHERE number = $1 FOR SHARE), \
+/// One statement: as it begins once all of it was received, a node that is paused holds no lock. Nothing is put where the
+/// file has had fewer changes than were put; but for all of it, whose number is beyond any that was seen.
+const PUT: &str = "WITH held AS (SELECT number FROM lease WHERE number = $1 AND ($10::boolean OR $9::bigint <= \
+     coalesce((SELECT kept_file.number FROM kept_file WHERE kept_file.name = $2::text), 0)) FOR SHARE), \
      changed AS (INSERT INTO kept_file(name, number, page_bytes, pages) \
-     SELECT $2::text, 1, $3::bigint, $4::bigint FROM held \
-     ON CONFLICT (name) DO UPDATE SET number = kept_file.number + 1, page_bytes = excluded.page_bytes, \
+     SELECT $2::text, $9::bigint + 1, $3::bigint, $4::bigint FROM held \
+     ON CONFLICT (name) DO UPDATE SET number = greatest(kept_file.number, $9::bigint) + 1, page_bytes = excluded.page_bytes, \
      pages = excluded.pages RETURNING number), \
      put AS (INSERT INTO kept_page(file, page, number, bytes) \
      SELECT $2::text, given.page, changed.number, given.bytes \
@@ -78,6 +80,10 @@ const PUT_SOME: &str = "INSERT INTO kept_page(file, page, number, bytes) SELECT 
      FROM unnest($3::bigint[], $4::bytea[]) AS given(page, bytes) \
      ON CONFLICT (file, page) DO UPDATE SET number = excluded.number, bytes = excluded.bytes \
      WHERE kept_page.bytes IS DISTINCT FROM excluded.bytes";
+/// More changes than are put and not answered.
+const UNANSWERED: i64 = 1_000;
+/// What a put is called where the file has had fewer changes than were put: a standby was promoted that had not received all.
+pub(super) const OLDER: &str = "put pages: the file is older than what was put";
 /// A node that stops in the middle loses its turn before a lease lapses.
 const BOUND: &str = "SET LOCAL idle_in_transaction_session_timeout = '1500ms'";
 
@@ -86,6 +92,8 @@ pub struct Pair {
     pool: Pool,
     newest: Arc<Newest>,
     held: Mutex<HeldConnection>,
+    /// Changes of each file, as they were put or read last.
+    numbers: parking_lot::Mutex<HashMap<String, i64>>,
 }
 
 /// How a file is kept.
@@ -127,6 +135,7 @@ impl Pair {
             pool: connect::pool(&servers, CONNECTIONS)?,
             newest: Arc::clone(newest),
             held: Mutex::default(),
+            numbers: parking_lot::Mutex::default(),
         };
         let client = pair.client("open the lease").await;
         let mut client = client.map_err(|error| older(&servers).unwrap_or(error))?;
@@ -213,10 +222,15 @@ impl Pair {
         row.map(|row| shape(&row)).transpose()
     }
 
+    /// How many changes a file had when it was put or read last; 0 before that.
+    fn changes(&self, file: &str) -> i64 {
+        self.numbers.lock().get(file).copied().unwrap_or(0)
+    }
+
     /// Puts pages of a file, by the number of the lease. False when another node has it now: nothing was put.
     ///
     /// # Errors
-    /// By what the engine says.
+    /// By what the engine says; [`Kind::Corrupt`] when what was put is not there any more: nothing was put.
     pub async fn put(
         &self,
         lease: i64,
@@ -228,7 +242,8 @@ impl Pair {
         let (numbers, bytes) = columns(pages);
         let (at, added) = beside.map_or((0, None), |(at, added)| (at, Some(added)));
         let at = i64::try_from(at).unwrap_or(i64::MAX);
-        let params: [&(dyn ToSql + Sync); 8] = [
+        let known = self.changes(file);
+        let params: [&(dyn ToSql + Sync); 10] = [
             &lease,
             &file,
             &i64::from(shape.0),
@@ -237,6 +252,8 @@ impl Pair {
             &bytes,
             &at,
             &added,
+            &known,
+            &false,
         ];
         let params = &params;
         // The same again puts the same.
@@ -248,7 +265,15 @@ impl Pair {
             let put = put.await;
             (Some(client), put)
         });
-        Ok(put.await?.is_some())
+        if let Some(row) = put.await? {
+            self.numbers.lock().insert(file.to_owned(), row.get(0));
+            return Ok(true);
+        }
+        let there = self.shape(file).await?.map_or(0, |shape| shape.number);
+        match there < known {
+            true => Err(StoreError::new(Kind::Corrupt, OLDER)),
+            false => Ok(false),
+        }
     }
 
     /// Puts every page of a file, in one transaction, by the number of the lease. False when another node has it now:
@@ -276,7 +301,11 @@ impl Pair {
         let (none, nothing) = columns(&[]);
         let (at, added) = beside.map_or((0, None), |(at, added)| (at, Some(added)));
         let at = i64::try_from(at).unwrap_or(i64::MAX);
-        let params: [&(dyn ToSql + Sync); 8] = [
+        let beyond = match self.changes(file) {
+            0 => 0,
+            known => known + UNANSWERED,
+        };
+        let params: [&(dyn ToSql + Sync); 10] = [
             &lease,
             &file,
             &i64::from(shape.0),
@@ -285,6 +314,8 @@ impl Pair {
             &nothing,
             &at,
             &added,
+            &beyond,
+            &true,
         ];
         let Some(row) = transaction.query_opt(PUT, &params).await.map_err(engine)? else {
             return Ok(false);
@@ -307,6 +338,7 @@ impl Pair {
         let params: [&(dyn ToSql + Sync); 2] = [&lease, &lease_ms()];
         transaction.execute(EXTEND, &params).await.map_err(engine)?;
         transaction.commit().await.map_err(engine)?;
+        self.numbers.lock().insert(file.to_owned(), number);
         Ok(true)
     }
 
@@ -340,6 +372,7 @@ impl Pair {
         while let Some(row) = rows.try_next().await.map_err(engine)? {
             see(found, positive(row.get(0))?, row.get(1)).map_err(|error| unreadable(op, error))?;
         }
+        self.numbers.lock().insert(file.to_owned(), found.number);
         Ok(Some(found))
     }
 

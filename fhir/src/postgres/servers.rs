@@ -202,7 +202,7 @@ impl Servers {
         if let Some(at) = current
             && let Ok((link, said)) = self.look(at).await
         {
-            if self.known.lock().admits(&said) {
+            if self.known.lock().goes_on(at, &said) {
                 return Ok(link);
             }
             link.1.abort();

@@ -162,3 +162,56 @@ pub async fn a_write_is_done_again_unless_its_commit_was_asked_for(
     let done = write(&store, "b").await;
     check("then", matches!(done, Ok(Transacted::Done(_))))
 }
+
+/// A standby that is promoted without the last take does not know it: what is taken there is another lease.
+pub async fn a_lease_that_a_standby_never_had_is_nobodys(url: String) -> Result<(), Failed> {
+    let (a, b, sql) = (pair(&url).await?, pair(&url).await?, client(&url).await?);
+    let first = a.take("a", "a").await?.ok_or("refused")?;
+    sql.batch_execute("UPDATE lease SET until = clock_timestamp()")
+        .await?;
+    let lost = b.take("b", "b").await?.ok_or("it has lapsed")?;
+    let before =
+        "UPDATE lease SET number = $1, holder = 'a', node = 'a', until = clock_timestamp()";
+    sql.execute(before, &[&first]).await?;
+    let next = a.take("a", "a").await?.ok_or("it has lapsed")?;
+    check("it grows", next > first)?;
+    check("two renew it", !b.renew(lost).await?)?;
+    let page = [(1, vec![1; 4])];
+    check("two put", !b.put(lost, "a.db", (4, 1), &page, None).await?)
+}
+
+/// A standby that is promoted without the last changes of a file takes no further one, which would be about pages that it has
+/// not, but all of the file; and who follows finds it changed.
+pub async fn pages_that_a_standby_never_had_are_put_there_again(url: String) -> Result<(), Failed> {
+    let (node, sql) = (pair(&url).await?, client(&url).await?);
+    let lease = node.take("a", "a").await?.ok_or("refused")?;
+    let put = |page: u32, fill: u8| {
+        let node = &node;
+        async move {
+            let pages = [(page, vec![fill; 4])];
+            node.put(lease, "a.db", (4, 2), &pages, None).await
+        }
+    };
+    for (page, fill) in [(1, 1), (2, 1), (1, 2)] {
+        check("put", put(page, fill).await?)?;
+    }
+    // As it was before the last one.
+    sql.batch_execute(
+        "UPDATE kept_file SET number = 2; UPDATE kept_page SET number = 1, bytes = 'aaaa' WHERE page = 1",
+    )
+    .await?;
+    let refused = put(2, 3).await.err().map(|error| error.kind);
+    check("put on what is older", refused == Some(Kind::Corrupt))?;
+    let all = &mut [Ok((1_u32, vec![2_u8; 4])), Ok((2, vec![3; 4]))].into_iter();
+    let put_all = node.put_whole(lease, "a.db", (4, 2), all, None);
+    check("all of it", put_all.await?)?;
+    let mut changed = Vec::new();
+    let mut see = |_, page, _: &[u8]| {
+        changed.push(page);
+        Ok(())
+    };
+    node.changed_since("a.db", 3, &mut see).await?;
+    changed.sort_unstable();
+    check("changed", changed == [1, 2])?;
+    check("and the next", put(1, 4).await?)
+}

@@ -1,6 +1,9 @@
 //! A copy of a file whose pages are in the region's PostgreSQL, and how it becomes the file of this node.
 use federation::audit::witness::{HEADS_FILE, read, written};
-use fhir::{postgres::Pair, store::StoreError};
+use fhir::{
+    postgres::{Pair, Shape},
+    store::StoreError,
+};
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -38,25 +41,32 @@ impl Copied {
         self.number.is_some()
     }
 
-    /// Takes over what changed since the last time. When it fails in the middle, the next time takes all of that again.
+    /// Takes over what changed since the last time. When it fails in the middle, the next time takes all of that again; and
+    /// all there is where fewer changes are there: a standby was promoted that had not received what is here.
     pub(super) async fn catch_up(&mut self, pair: &Pair) -> Result<(), StoreError> {
-        let file = &self.file;
-        let mut write = |shape: fhir::postgres::Shape, page: u32, bytes: &[u8]| {
-            let at = u64::from(page.saturating_sub(1)) * u64::from(shape.page_bytes);
-            file.write_all_at(bytes, at)
-        };
-        let since = self.number.unwrap_or(0);
-        let found = pair.changed_since(self.name, since, &mut write).await?;
-        if let Some(shape) = found.filter(|shape| Some(shape.number) != self.number) {
-            let length = u64::from(shape.pages) * u64::from(shape.page_bytes);
-            self.file.set_len(length).map_err(|error| StoreError {
-                kind: fhir::store::Kind::Unavailable,
-                op: "copy pages",
-                source: Some(Box::new(error)),
-            })?;
-            self.number = Some(shape.number);
+        loop {
+            let file = &self.file;
+            let mut write = |shape: Shape, page: u32, bytes: &[u8]| {
+                let at = u64::from(page.saturating_sub(1)) * u64::from(shape.page_bytes);
+                file.write_all_at(bytes, at)
+            };
+            let since = self.number.unwrap_or(0);
+            let found = pair.changed_since(self.name, since, &mut write).await?;
+            if found.map_or(0, |shape| shape.number) < since {
+                self.number = None;
+                continue;
+            }
+            if let Some(shape) = found.filter(|shape| Some(shape.number) != self.number) {
+                let length = u64::from(shape.pages) * u64::from(shape.page_bytes);
+                self.file.set_len(length).map_err(|error| StoreError {
+                    kind: fhir::store::Kind::Unavailable,
+                    op: "copy pages",
+                    source: Some(Box::new(error)),
+                })?;
+                self.number = Some(shape.number);
+            }
+            return Ok(());
         }
-        Ok(())
     }
 
     /// Becomes the file of this node, durably, in place of the one that is there. One that is not kept is left as it is.

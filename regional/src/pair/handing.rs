@@ -176,8 +176,7 @@ impl Handing {
             };
             let is_undone = match why {
                 NotHanded::Away => true,
-                // Whoever only reads may be answered twice.
-                NotHanded::Unanswered => parts.method.is_safe(),
+                NotHanded::Unanswered => only_reads(&parts),
                 NotHanded::Nowhere | NotHanded::Busy | NotHanded::TooLong => false,
             };
             if !is_undone || Instant::now() >= until {
@@ -276,6 +275,12 @@ fn answer((mut parts, incoming, connection): Answered, place: OwnedSemaphorePerm
         _place: place,
     };
     Response::from_parts(parts, Body::new(body))
+}
+
+/// Whether a request may be answered twice. A `GET` of `$export` begins a job; what is encoded may be one.
+fn only_reads(parts: &Parts) -> bool {
+    let path = parts.uri.path();
+    parts.method.is_safe() && !path.contains("$export") && !path.contains('%')
 }
 
 /// The request as the other node gets it.

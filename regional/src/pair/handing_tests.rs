@@ -243,7 +243,13 @@ async fn a_node_that_has_got_the_lease_asks_itself() {
 
 #[tokio::test]
 async fn what_only_reads_is_asked_again_where_it_was_not_answered_and_nothing_else_is() {
-    for (method, is_answered) in [(Method::GET, true), (Method::POST, false)] {
+    for (method, path, is_answered) in [
+        (Method::GET, "/api/v1/a", true),
+        (Method::POST, "/api/v1/a", false),
+        // It begins a job.
+        (Method::GET, "/fhir/Patient/$export", false),
+        (Method::GET, "/fhir/%24export", false),
+    ] {
         let mut nodes = nodes(Router::new(), "regional/eu/eu").await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         nodes.handing.other.1 = listener.local_addr().unwrap().port();
@@ -258,6 +264,7 @@ async fn what_only_reads_is_asked_again_where_it_was_not_answered_and_nothing_el
         });
         let mut asks = request();
         *asks.method_mut() = method;
+        *asks.uri_mut() = path.parse().unwrap();
         let answer = nodes.handing.hand(asks, true).await;
         let status = answer.map(|answer| answer.status());
         let expected = match is_answered {

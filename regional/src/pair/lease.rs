@@ -6,6 +6,7 @@ use fhir::{
     store::StoreError,
 };
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -83,6 +84,26 @@ pub(super) async fn renew(
                 said = true;
             }
             Err(_) => {}
+        }
+    }
+}
+
+/// Does what blocks, and renews a lease meanwhile: a whole copy that is flushed may take longer than the lease holds. Whether it
+/// is still this node's is found by whoever keeps it afterwards.
+///
+/// # Errors
+/// What the work says, or that it broke off.
+pub(super) async fn renewing<T: Send + 'static>(
+    (pair, number): (&Pair, i64),
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let mut working = tokio::task::spawn_blocking(work);
+    loop {
+        tokio::select! {
+            done = &mut working => return done.map_err(io::Error::other)?,
+            () = tokio::time::sleep(RENEWED) => {
+                let _found_later = pair.renew(number).await;
+            }
         }
     }
 }

@@ -18,11 +18,21 @@ use fhir::{
 };
 use node::health::Check;
 use rusqlite::params;
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked for rows.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For how long what was taken is remembered once it is gone from PostgreSQL: whoever put it and was not answered puts it
+/// again, at the latest once its connection has ended (15 s without an answer, or the 20 s of a statement).
+const REMEMBERED: Duration = Duration::from_mins(5);
+/// Of these so many are forgotten in one commit at most.
+const MAX_FORGOTTEN: usize = 1_024;
 /// Bundles of rows in one commit: with 256 rows of half a kilobyte each it is 2 MiB.
 const MAX_COMMIT: i64 = 16;
 /// What is signed begins with this, so that no signature is good for anything else.
@@ -130,10 +140,8 @@ pub(crate) struct Takes {
     ledger: Ledger,
     key: VerifyingKey,
     check: Check,
-    /// What was taken and is gone from PostgreSQL since the last turn began: whoever put it may not know, and put it again.
-    left: Vec<Vec<u8>>,
-    /// The same of the turns before: it needs no memory any more.
-    gone: Vec<Vec<u8>>,
+    /// What was taken and is gone from PostgreSQL, and since when: whoever put it may not know, and put it again.
+    left: VecDeque<(Instant, Vec<u8>)>,
 }
 
 impl Takes {
@@ -154,8 +162,7 @@ impl Takes {
             ledger,
             key,
             check,
-            left: Vec::new(),
-            gone: Vec::new(),
+            left: VecDeque::new(),
         })
     }
 
@@ -184,7 +191,6 @@ impl Takes {
     /// Takes all that there are.
     async fn turn(&mut self) -> Result<(), ()> {
         let (mut after, mut forged) = (0, 0_u32);
-        self.gone.append(&mut self.left);
         loop {
             let read = self.pair.read(after, MAX_COMMIT).await;
             let found = read.map_err(|error: StoreError| tracing::debug!(%error, "no rows"))?;
@@ -218,7 +224,10 @@ impl Takes {
             return Ok(());
         }
         let ids: Vec<_> = bundles.iter().map(|(id, _)| id.clone()).collect();
-        let mut gone = self.gone.clone();
+        let old = self.left.iter().take(MAX_FORGOTTEN);
+        let old = old.take_while(|(since, _)| since.elapsed() >= REMEMBERED);
+        let mut gone: Vec<_> = old.map(|(_, id)| id.clone()).collect();
+        let forgotten = gone.len();
         gone.retain(|id| !ids.contains(id));
         let step = move |commit: &mut Commit<'_>| -> Result<(), DbError> {
             let tx = commit.tx();
@@ -240,10 +249,12 @@ impl Takes {
         let failed = |error: &dyn std::fmt::Display| tracing::debug!(%error, "rows are not taken");
         let taken = self.ledger.commit("take rows", step).await;
         taken.map_err(|error| failed(&error))?;
-        self.gone.clear();
+        self.left.drain(..forgotten);
         let forgotten = self.pair.forget(&ids).await;
         forgotten.map_err(|error| failed(&error))?;
-        self.left.extend(ids);
+        self.left.retain(|(_, id)| !ids.contains(id));
+        let now = Instant::now();
+        self.left.extend(ids.into_iter().map(|id| (now, id)));
         Ok(())
     }
 }
@@ -392,11 +403,17 @@ mod tests {
         let mut takes = takes(&table, &ledger, &health).await;
         takes.turn().await.unwrap();
         assert!(table.rows.lock().is_empty());
-        // Its commit was not answered.
+        for other in ["second", "third"] {
+            waits.write_down(vec![row(other)]).await.unwrap();
+            takes.turn().await.unwrap();
+        }
+        // Its commit was not answered, which was noticed late.
         table.rows.lock().extend(put);
         takes.turn().await.unwrap();
         assert!(table.rows.lock().is_empty());
-        assert_eq!(in_log(dir.path()), [row("first").digest()]);
+        let all = ["first", "second", "third"].map(row);
+        let all: Vec<_> = all.iter().map(|row| row.digest().to_owned()).collect();
+        assert_eq!(in_log(dir.path()), all);
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@ enum Fault {
     Unanswered,
     /// Another node writes from then on.
     Fenced,
+    /// It has lost all that it had.
+    Older,
 }
 
 /// What another machine has.
@@ -43,6 +45,11 @@ impl Replica for Elsewhere {
         match fault {
             Some(Fault::Lost) => return Err(NotPut::Unavailable("lost".into())),
             Some(Fault::Fenced) => return Err(NotPut::Fenced),
+            Some(Fault::Older) => {
+                image.pages.clear();
+                image.beside.clear();
+                return Err(NotPut::Older);
+            }
             Some(Fault::Unanswered) | None => {}
         }
         image.wholes += u64::from(change.is_whole);
@@ -151,6 +158,23 @@ fn expected(rows: &mut BTreeSet<i64>, n: i64) {
 fn step(file: &Reopening, n: i64) -> bool {
     file.step(|connection| work(connection, n), in_doubt)
         .is_ok()
+}
+
+#[test]
+fn what_the_replica_has_lost_is_put_there_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let replica = Elsewhere::failing(5, Fault::Older);
+    let file = open(dir.path(), &replica, true);
+    let mut rows = BTreeSet::new();
+    for n in 0..10 {
+        std::fs::write(dir.path().join("heads"), "head\n".repeat(n as usize)).unwrap();
+        assert!(step(&file, n), "step {n}");
+        expected(&mut rows, n);
+        assert_eq!(replica.rows(), rows, "after step {n}");
+        let beside = replica.0.lock().beside.clone();
+        assert_eq!(beside, "head\n".repeat(n as usize).into_bytes());
+    }
+    assert_eq!(replica.0.lock().wholes, 1);
 }
 
 #[test]

@@ -26,12 +26,16 @@ const ANSWERED: Duration = Duration::from_secs(12);
 /// The same where somebody waits for it.
 const ANSWERED_SOON: Duration = LEASE;
 
+/// The number of whoever takes it. A standby that is promoted without the last take has the row as it was before: what is
+/// taken there is by chance another number than what that take was given, so that never two nodes write by one.
+const NEXT: &str =
+    "CASE WHEN number = 0 THEN 1 ELSE number + 1 + floor(random() * 1048576)::bigint END";
 /// A lease that has lapsed is anybody's; one whose holder's connection is gone is that holder's at once.
-const TAKE: &str = "UPDATE lease SET number = number + 1, holder = $1, node = $2, \
+const TAKE: &str = "UPDATE lease SET number = NEXT, holder = $1, node = $2, \
      until = clock_timestamp() + $3::float8 * interval '1 millisecond', backend = pg_backend_pid(), began = BEGAN \
      WHERE until <= clock_timestamp() OR (holder = $1 AND NOT LIVES) RETURNING number";
 /// One that was not renewed since it was seen: whoever waited for its row meanwhile finds that it was.
-const TAKE_SEEN: &str = "UPDATE lease SET number = number + 1, holder = $1, node = $2, \
+const TAKE_SEEN: &str = "UPDATE lease SET number = NEXT, holder = $1, node = $2, \
      until = clock_timestamp() + $3::float8 * interval '1 millisecond', backend = pg_backend_pid(), began = BEGAN \
      WHERE number = $4 AND until::text = $5 AND (until <= clock_timestamp() \
      OR (NOT LIVES AND until <= clock_timestamp() + $6::float8 * interval '1 millisecond')) RETURNING number";
@@ -97,10 +101,13 @@ impl Pair {
             Some(client) => client,
             None => {
                 held.before += 1;
-                self.client(op).await?
+                timeout(within, self.client(op)).await.map_err(late)??
             }
         };
-        let sql = sql.replace("BEGAN", BEGAN).replace("LIVES", LIVES);
+        let sql = sql
+            .replace("BEGAN", BEGAN)
+            .replace("LIVES", LIVES)
+            .replace("NEXT", NEXT);
         let asked = async {
             let statement = client.prepare_cached(&sql).await?;
             client.query_opt(&statement, params).await

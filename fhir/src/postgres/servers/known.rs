@@ -80,6 +80,16 @@ impl Known {
         Ok(at)
     }
 
+    /// Whether one that was worked with until now is to be worked with by a new connection, which says this: it may have been
+    /// promoted since.
+    pub(super) fn goes_on(&mut self, at: usize, said: &Said) -> bool {
+        let is_admitted = self.admits(said);
+        if is_admitted && self.current == Some(at) {
+            self.learn(at, said);
+        }
+        is_admitted
+    }
+
     /// Takes in what one of them says between two choices. The one that is worked with no longer, if there is one.
     pub(super) fn learn(&mut self, at: usize, said: &Said) -> Option<usize> {
         let is_current = self.current == Some(at);
@@ -209,6 +219,16 @@ mod tests {
         // And a third one that was promoted after them is worked with.
         assert_eq!(known.learn(2, &primary(3)), None);
         assert_eq!(known.current, Some(2));
+    }
+
+    #[test]
+    fn the_timeline_of_a_new_connection_is_the_newest_that_is_known() {
+        let mut known = Known::default();
+        assert_eq!(known.choose(&[(0, primary(1)), (1, STANDBY)]), Ok(0));
+        assert!(known.goes_on(0, &primary(2)));
+        assert_eq!((known.current, known.timeline), (Some(0), 2));
+        assert!(!known.goes_on(0, &primary(1)) && !known.goes_on(0, &STANDBY));
+        assert_eq!((known.current, known.timeline), (Some(0), 2));
     }
 
     #[test]
