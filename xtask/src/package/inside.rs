@@ -72,10 +72,10 @@ mod tests {
             "/src",
         )?;
         look(b"MODULESDIR: \"/src/a\"", "/src", "/src")?;
-        let said = look(b"\0MODULESDIR: \"/home/me/x\"", "/home/me", "/src");
+        let said = look(b"\0MODULESDIR: \"/builds/me/x\"", "/builds/me", "/src");
         let said = said.unwrap_err().to_string();
         assert!(
-            said.ends_with("/home/me of this machine, at byte 14"),
+            said.ends_with("/builds/me of this machine, at byte 14"),
             "{said}"
         );
         fs::remove_dir_all(&dir)?;
