@@ -119,7 +119,9 @@ async fn pages(api: &Fixture, (path, token): (&str, &str), kind: &str) -> Vec<Ve
         let json = reply.json();
         let entries = json["entry"].as_array().cloned().unwrap_or_default();
         let resources = entries.iter().map(|entry| &entry["resource"]);
-        let long = resources.filter(|one| one["resourceType"] == kind && one.get("note").is_some());
+        // Readings that facilities delivered have a short note of their own.
+        let is_long = |one: &Value| one["note"][0]["text"].as_str().map(str::len) == Some(LONG);
+        let long = resources.filter(|one| one["resourceType"] == kind && is_long(one));
         pages.push(long.map(|one| one["id"].to_string()).collect());
         match reply.link("next") {
             Some(next) => url = next.replace("https://region.example", ""),

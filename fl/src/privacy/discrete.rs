@@ -438,7 +438,9 @@ mod tests {
         let blocks = Blocks::of(1_000_003);
         let mut random = StdRng::seed_from_u64(8);
         let ends = blocks.ends.iter().map(|end| (end >> 64) as u64);
-        let near: Vec<u64> = ends.flat_map(|high| [high - 1, high, high + 1]).collect();
+        let near: Vec<u64> = ends
+            .flat_map(|high| [high.wrapping_sub(1), high, high.wrapping_add(1)])
+            .collect();
         for word in near.into_iter().take(900) {
             if blocks.named(word).is_none() {
                 let low = random.clone().next_u64();
