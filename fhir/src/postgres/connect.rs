@@ -32,9 +32,6 @@ const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
 /// What the server ends by itself, so that a client that is gone holds no lock: a statement and the wait for a lock, each
 /// below the 30 s after which a facility sends a parcel again; and an idle transaction ([`Idle`]).
 const SERVER_LIMITS: &str = "-c statement_timeout=20s -c lock_timeout=10s";
-/// What the planner takes a page out of order to cost, beside 1 for the next one: disks that do not turn, and pages that
-/// are in memory. With PostgreSQL's 4 it reads and sorts all of a code's entries where the first page of them is asked for.
-const PAGE_COST: &str = "-c random_page_cost=1.1";
 /// A commit is answered once it is flushed to this server's disk, whatever the role, the database or the connection
 /// string ask for; `remote_apply` waits for a standby besides.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', \
@@ -173,7 +170,7 @@ pub(super) fn servers(
     })?;
     // What the operator asks for comes last, so it holds; but for the durability of commits.
     let asked = config.get_options().unwrap_or("");
-    let options = format!("{SERVER_LIMITS} {PAGE_COST} {} {asked}", idle.option());
+    let options = format!("{SERVER_LIMITS} {} {asked}", idle.option());
     let servers = Servers::of(&config, tls, newest, |config| {
         config
             .options(&options)

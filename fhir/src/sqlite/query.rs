@@ -285,8 +285,14 @@ impl Sql {
                     format!(" AND (effective, id) {than} (?, ?)")
                 } else {
                     let ids = if sort.ids_descending { "<" } else { ">" };
-                    self.values.push(Value::Integer(time.0));
-                    format!(" AND (effective {than} ? OR (effective = ? AND id {ids} ?))")
+                    let time = Value::Integer(time.0);
+                    self.values.extend([time.clone(), time]);
+                    // The first is where the index begins: of two of which either may hold none is, and each page would
+                    // pass over all before it.
+                    format!(
+                        " AND effective {than}= ? \
+                         AND (effective {than} ? OR (effective = ? AND id {ids} ?))"
+                    )
                 };
                 self.text.push_str(&test);
                 self.values.push(Value::Integer(time.0));
