@@ -30,7 +30,7 @@ use node::{
     task::{Kind, Tasks},
 };
 use rights::Bearer;
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use store::clockguard::Time;
 use store::{Store, system_entropy};
 
@@ -95,9 +95,20 @@ pub(crate) async fn start(
     tasks.watch("fhir writer", async move { ending.ended().await });
     tasks.spawn("fhir", background, projecting.run(tasks.stop()));
     let base = format!("{}/fhir", shared.config.https.origin(https));
+    reindex(tasks, (copy, base.clone()));
     let bearer = Bearer::new(token, shared.config.viewers().unwrap_or_default());
     let now = shared.guard.clone();
     Ok(api(&shared.store, consented, log, (base, bearer, now)).router())
+}
+
+/// Makes what the copy is searched by anew where a newer program has other rules for it.
+fn reindex(tasks: &mut Tasks, (copy, base): (Arc<SqliteStore>, String)) {
+    let stop = tasks.stop();
+    let reindexing = async move {
+        fhir::reindex::run(copy, base, stop.cancelled()).await;
+        Ok::<(), Infallible>(())
+    };
+    tasks.spawn("fhir index", Kind::Background, reindexing);
 }
 
 /// The copy, and what keeps it up.

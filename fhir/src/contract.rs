@@ -12,6 +12,7 @@ mod long;
 mod observing;
 mod owning;
 mod paging;
+mod reindexing;
 pub mod searching;
 mod telling;
 mod withdrawing;
@@ -46,6 +47,12 @@ pub trait Engine: Send + Sync {
 
     /// Until its planner knows the tables as they are, if it looks at them.
     async fn settled(&self);
+
+    /// Does statements of the engine's own to the database.
+    async fn run(&self, sql: &str);
+
+    /// The whole number that a query of the engine's own finds.
+    async fn number(&self, sql: &str) -> i64;
 }
 
 /// One promise.
@@ -134,4 +141,6 @@ pub const CASES: &[Case] = cases![
     telling::what_was_taken_stays_so_and_a_deleted_subscription_leaves_nothing,
     telling::where_more_events_wait_than_may_a_subscription_is_watched_no_longer,
     telling::there_are_so_many_subscriptions_and_one_more_is_not_taken,
+    reindexing::what_is_new_is_refused_until_it_is_indexed_and_nothing_of_it_is_lost_or_doubled,
+    reindexing::what_has_changed_is_answered_while_it_is_indexed_anew,
 ];

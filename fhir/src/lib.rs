@@ -33,6 +33,7 @@ pub mod patch;
 pub mod postgres;
 pub mod query;
 pub mod r4;
+pub mod reindex;
 pub mod rest;
 pub mod search;
 pub mod shape;

@@ -19,6 +19,7 @@ mod marks;
 mod pages;
 mod pair;
 mod query;
+mod rules;
 mod schema;
 mod servers;
 mod statistics;
@@ -31,6 +32,7 @@ use crate::audit::OwnEvents;
 use crate::axis::Axis;
 use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
+use crate::store::rules::{Indexing, first, of_find, of_guards, of_query};
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
     HistoryQuery, Kind, Measure, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
@@ -51,7 +53,7 @@ pub use pair::{KeptChunks, LEASE, Noted, Pair, Seen, Shape, UNSEEN, Waiting};
 pub use schema::SCHEMA_VERSION;
 use schema::{SCHEMA, STEPS};
 use statistics::Statistics;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 pub use timeline::{Newest, TIMELINE_FILE, Worked};
 use tokio::sync::watch;
 use tokio_postgres::Row;
@@ -81,6 +83,7 @@ pub struct PostgresStore {
     /// The number of the lease by which deliveries are stored, if there is one.
     lease: Option<i64>,
     statistics: Statistics,
+    indexing: Indexing,
 }
 
 impl PostgresStore {
@@ -158,6 +161,7 @@ impl PostgresStore {
             noted,
             lease: None,
             statistics: Statistics::start(connect::pool(&servers, 1)?)?,
+            indexing: Indexing::default(),
         })
     }
 
@@ -214,17 +218,25 @@ impl PostgresStore {
                     let create = table.create(Dialect::Postgres);
                     transaction.batch_execute(&create).await?;
                 }
-                general::index_all(&transaction).await?;
+                rules::make_all(&transaction).await?;
             } else if version < 7 {
                 transaction.batch_execute(CODES_BY_ID).await?;
             }
+            if (5..10).contains(&version) {
+                rules::keep(&transaction, &first()).await?;
+            }
+            let new = match version > SCHEMA_VERSION {
+                true => BTreeSet::new(),
+                false => rules::begin(&transaction).await?,
+            };
             transaction.commit().await?;
-            Ok(version)
+            Ok((version, new))
         };
-        let version = migrate.await.map_err(|error| failed("migrate", &error))?;
+        let (version, new) = migrate.await.map_err(|error| failed("migrate", &error))?;
         if version > SCHEMA_VERSION {
             return Err(StoreError::new(Kind::Refused, "open: schema is newer"));
         }
+        self.indexing.lacks(new);
         Ok(())
     }
 
@@ -348,6 +360,7 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn search(&self, query: &Query) -> Result<Page, StoreError> {
+        self.indexed(|| of_query(query)).await?;
         self.read("search", |client| async move {
             query::page(&client, query).await
         })
@@ -356,6 +369,7 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn total(&self, query: &Query) -> Result<u64, StoreError> {
+        self.indexed(|| of_query(query)).await?;
         self.read("total", |client| async move {
             query::total(&client, query).await
         })
@@ -371,6 +385,7 @@ impl ResourceStore for PostgresStore {
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
         check_changes(&transaction)?;
+        self.indexed(|| of_guards(&transaction)).await?;
         let changes = transaction.changes.len();
         let done = self.writer.transact(transaction).await?;
         self.statistics.written(changes);
@@ -386,6 +401,7 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
+        self.indexed(|| of_find(find)).await?;
         self.read("find", |client| async move {
             general::find(&client, find).await
         })
@@ -394,6 +410,7 @@ impl ResourceStore for PostgresStore {
     }
 
     async fn count(&self, find: &Find) -> Result<u64, StoreError> {
+        self.indexed(|| of_find(find)).await?;
         self.read("count", |client| async move {
             general::count(&client, find).await
         })
@@ -452,6 +469,10 @@ impl ResourceStore for PostgresStore {
             (Some(client), reached)
         })
         .await
+    }
+
+    async fn reindex(&self, base: &str) -> Result<Option<u64>, StoreError> {
+        self.make_next(base).await
     }
 
     async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {

@@ -11,11 +11,13 @@ mod general;
 mod owners;
 mod projection;
 mod query;
+mod rules;
 mod writer;
 
 use crate::audit::OwnEvents;
 use crate::query::sql::{CODES_BY_ID, Dialect, TABLES};
 use crate::search::Query;
+use crate::store::rules::{Indexing, of_find, of_guards, of_query};
 use crate::store::{
     Applied, Counts, Delivery, Extent, ExtentPage, FhirId, Find, FindPage, HistoryPage,
     HistoryQuery, Kind, Measure, Page, ResourceStore, ResourceType, StoreError, Stored, Transacted,
@@ -40,7 +42,7 @@ use types::{Secret, Timestamp};
 use writer::{Job, Reply};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 9;
+pub const SCHEMA_VERSION: i64 = 10;
 /// Readers at once: more gain nothing from one disk.
 const READERS: usize = 4;
 /// Calls of `apply` that wait for the writer.
@@ -78,7 +80,7 @@ CREATE TABLE parcel(id BLOB PRIMARY KEY, conflicts TEXT NOT NULL) STRICT, WITHOU
 /// version 5 what that is found by ([`TABLES`]); version 6 subscriptions; version 7 another order of
 /// the index of codes ([`CODES_BY_ID`]); version 8 lists the Observations of clients by their times, and past
 /// versions but those of the server's own AuditEvents in their order; version 9 keeps what was created by POST, and
-/// lists the Observations that have changed in the order of commits.
+/// lists the Observations that have changed in the order of commits; version 10 keeps what the index was made by.
 const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE) STRICT, WITHOUT ROWID;
@@ -107,6 +109,7 @@ CREATE INDEX resource_withdrawn ON resource(seq) WHERE type = 'Observation' AND 
 -- 1 where a client created it by POST, 0 where it was put; none of what no client wrote, and of what is older
 ALTER TABLE history ADD COLUMN posted INTEGER;
 ",
+    rules::STEP,
 ];
 
 /// FHIR resources in one SQLite file.
@@ -123,6 +126,7 @@ pub struct SqliteStore {
     first: Arc<Secret<String>>,
     readers: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
+    indexing: Indexing,
 }
 
 impl SqliteStore {
@@ -155,6 +159,8 @@ impl SqliteStore {
         let writer = connection(path, OpenFlags::default(), &first);
         let mut writer = writer.map_err(|error| StoreError::coded("open", &error))?;
         migrate::file(&mut writer, SCHEMA_VERSION, upgrade)?;
+        let indexing = rules::begin(&mut writer);
+        let indexing = indexing.map_err(|error| StoreError::coded("open", &error))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (alive, watched) = watch::channel(());
         let key = Arc::clone(&first);
@@ -184,6 +190,7 @@ impl SqliteStore {
             first,
             readers: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS)),
+            indexing,
         })
     }
 
@@ -279,11 +286,10 @@ fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
         for table in TABLES {
             connection.execute_batch(&table.create(Dialect::Sqlite))?;
         }
-        general::index_all(connection)?;
     } else if version < 7 {
         connection.execute_batch(CODES_BY_ID)?;
     }
-    Ok(())
+    rules::known(connection, version)
 }
 
 /// One row, with the last place in the order of commits behind what is there.
@@ -366,12 +372,14 @@ impl ResourceStore for SqliteStore {
     }
 
     async fn search(&self, query: &Query) -> Result<Page, StoreError> {
+        self.indexed(|| of_query(query)).await?;
         let query = query.clone();
         self.reading("search", move |reader| query::page(reader, &query))
             .await
     }
 
     async fn total(&self, query: &Query) -> Result<u64, StoreError> {
+        self.indexed(|| of_query(query)).await?;
         let query = query.clone();
         self.reading("total", move |reader| query::total(reader, &query))
             .await
@@ -387,17 +395,20 @@ impl ResourceStore for SqliteStore {
 
     async fn transact(&self, transaction: Transaction) -> Result<Transacted, StoreError> {
         check_changes(&transaction)?;
+        self.indexed(|| of_guards(&transaction)).await?;
         self.writing(|reply| Job::Transact { transaction, reply })
             .await
     }
 
     async fn find(&self, find: &Find) -> Result<FindPage, StoreError> {
+        self.indexed(|| of_find(find)).await?;
         let find = find.clone();
         self.reading("find", move |reader| general::find(reader, &find))
             .await
     }
 
     async fn count(&self, find: &Find) -> Result<u64, StoreError> {
+        self.indexed(|| of_find(find)).await?;
         let find = find.clone();
         self.reading("count", move |reader| general::count(reader, &find))
             .await
@@ -471,6 +482,10 @@ impl ResourceStore for SqliteStore {
             reply,
         })
         .await
+    }
+
+    async fn reindex(&self, base: &str) -> Result<Option<u64>, StoreError> {
+        self.make_next(base).await
     }
 
     async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {

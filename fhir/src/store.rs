@@ -9,6 +9,7 @@ mod find;
 mod full;
 mod history;
 mod measure;
+pub(crate) mod rules;
 mod spliced;
 mod writing;
 
@@ -33,6 +34,7 @@ pub use full::{MAX_PAGE, MAX_PAGE_BYTES};
 pub(crate) use full::{bytes_of, fill, full_at};
 pub use history::{Came, HistoryPage, HistoryPlace, HistoryQuery, Scope, There};
 pub use measure::Measure;
+pub use rules::Unindexed;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 pub use storage::{StoreError, StoreErrorKind as Kind};
@@ -462,6 +464,10 @@ pub trait ResourceStore: Send + Sync + 'static {
         }
         Ok(axis)
     }
+
+    /// One short step of the job that makes the index anew by this program's rules ([`rules`]), if there is one; the commits that
+    /// are left then. `base` is this server's URL. Until the end whatever looks by a parameter that is new is [`Unindexed`].
+    async fn reindex(&self, base: &str) -> Result<Option<u64>, StoreError>;
 
     /// Stores AuditEvents that the server itself makes of its log, takes away those that it keeps no longer, with every
     /// version of them, and keeps the place in the log: one step, whose future leaves all or nothing of it when it is

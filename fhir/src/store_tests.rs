@@ -142,7 +142,7 @@ async fn a_store_of_the_first_version_keeps_its_resources_and_they_are_adopted()
         .unwrap();
     drop(store);
     let connection = rusqlite::Connection::open(&path).unwrap();
-    // What versions 2 to 9 add is taken away.
+    // What versions 2 to 10 add is taken away.
     let back = "DROP INDEX history_order; DROP INDEX history_type; ALTER TABLE resource DROP COLUMN author;
         ALTER TABLE history DROP COLUMN author; ALTER TABLE resource DROP COLUMN source; DROP TABLE facility;
         ALTER TABLE history DROP COLUMN seq; DROP TABLE reader; PRAGMA user_version = 1";
@@ -167,9 +167,9 @@ fn without_index() -> String {
     drops.collect::<String>() + WITHOUT_SUBSCRIPTIONS
 }
 
-/// What takes away what versions 6, 8 and 9 add.
+/// What takes away what versions 6, 8, 9 and 10 add.
 const WITHOUT_SUBSCRIPTIONS: &str = "DROP INDEX resource_written; DROP INDEX history_others; \
-     DROP INDEX resource_withdrawn; \
+     DROP INDEX resource_withdrawn; DROP TABLE index_rule; DROP TABLE index_job; \
      ALTER TABLE history DROP COLUMN posted; \
      ALTER TABLE head DROP COLUMN watching; DROP TABLE subscription; DROP TABLE event;";
 
@@ -206,6 +206,10 @@ async fn a_store_from_before_subscriptions_keeps_its_index_and_gets_them() {
     let of_patients = Find::of(patient.kind(), everything.clone(), 10);
     let found = store.find(&of_patients).await;
     assert_eq!(found.unwrap().resources.len(), 1);
+    // It was made by the first rules, and is made anew while it is searched.
+    assert_eq!(store.reindex("").await.unwrap(), Some(0));
+    assert_eq!(store.reindex("").await.unwrap(), None);
+    assert_eq!(store.count(&of_patients).await.unwrap(), 1);
     // What clients observe is listed by an index that it has now.
     let query = crate::search::Query {
         written: Some(everything),

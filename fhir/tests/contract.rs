@@ -323,6 +323,10 @@ impl Sqlite {
     fn new() -> Self {
         Self(tempfile::tempdir().expect("a directory"))
     }
+
+    fn file(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.0.path().join("fhir.db")).expect("its file")
+    }
 }
 
 #[async_trait]
@@ -349,6 +353,15 @@ impl Engine for Sqlite {
 
     // It has no statistics.
     async fn settled(&self) {}
+
+    async fn run(&self, sql: &str) {
+        self.file().execute_batch(sql).expect("it runs");
+    }
+
+    async fn number(&self, sql: &str) -> i64 {
+        let found = self.file().query_row(sql, [], |row| row.get(0));
+        found.expect("a number")
+    }
 }
 
 struct Redelivered(Sqlite);
@@ -373,6 +386,14 @@ impl Engine for Redelivered {
 
     async fn settled(&self) {
         self.0.settled().await;
+    }
+
+    async fn run(&self, sql: &str) {
+        self.0.run(sql).await;
+    }
+
+    async fn number(&self, sql: &str) -> i64 {
+        self.0.number(sql).await
     }
 }
 
@@ -402,6 +423,15 @@ impl Postgres {
         client.batch_execute(&sql).await.expect("a schema");
         drop(client);
         let _ = connection.await;
+    }
+
+    /// A connection of its own, and what works on it.
+    async fn connected(&self) -> (tokio_postgres::Client, tokio::task::JoinHandle<()>) {
+        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls)
+            .await
+            .expect("PostgreSQL is reached");
+        let working = tokio::spawn(async move { drop(connection.await) });
+        (client, working)
     }
 
     fn url(&self) -> String {
@@ -449,5 +479,20 @@ impl Engine for Postgres {
         }
         drop(sql);
         let _ = connection.await;
+    }
+
+    async fn run(&self, sql: &str) {
+        let (client, connection) = self.connected().await;
+        client.batch_execute(sql).await.expect("it runs");
+        drop(client);
+        let _ = connection.await;
+    }
+
+    async fn number(&self, sql: &str) -> i64 {
+        let (client, connection) = self.connected().await;
+        let row = client.query_one(sql, &[]).await.expect("a row");
+        drop(client);
+        let _ = connection.await;
+        row.get(0)
     }
 }

@@ -116,6 +116,12 @@ pub fn open_bulk(data_dir: &Path, chunks: Option<Arc<dyn Chunks>>) -> io::Result
 /// start.
 pub fn work(tasks: &mut Tasks, api: FhirApi) {
     notify(tasks, &api);
+    let (store, base, stop) = (api.store.clone(), api.base.clone(), tasks.stop());
+    let reindexing = async move {
+        fhir::reindex::run(store, base, stop.cancelled()).await;
+        Ok::<(), Infallible>(())
+    };
+    tasks.spawn("fhir index", Kind::Background, reindexing);
     let stop = tasks.stop();
     let working = async move {
         tokio::select! {

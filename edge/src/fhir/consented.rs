@@ -242,6 +242,10 @@ impl ResourceStore for Consented {
         self.copy.keep_marks(reader, marks).await
     }
 
+    async fn reindex(&self, base: &str) -> Result<Option<u64>, StoreError> {
+        self.copy.reindex(base).await
+    }
+
     async fn measures(
         &self,
         query: &fhir::search::Query,

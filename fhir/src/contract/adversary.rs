@@ -108,6 +108,10 @@ impl ResourceStore for Redelivering {
         self.0.reach(reader, commit).await
     }
 
+    async fn reindex(&self, base: &str) -> Result<Option<u64>, StoreError> {
+        self.0.reindex(base).await
+    }
+
     async fn keep_audit(&self, audit: OwnEvents) -> Result<(), StoreError> {
         self.0.keep_audit(audit.clone()).await?;
         let head = self.0.head().await?;

@@ -1,5 +1,5 @@
 //! How a store is opened that two nodes serve.
-use super::{PostgresStore, SCHEMA_VERSION, connect::Idle, failed, timeline::Newest};
+use super::{PostgresStore, SCHEMA_VERSION, connect::Idle, failed, rules, timeline::Newest};
 use crate::store::{Kind, StoreError};
 use crate::subscription::MAX_PENDING_EVENTS;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ impl PostgresStore {
     ) -> Result<Self, StoreError> {
         let way = (Idle::OneOfTwo, Arc::clone(newest));
         let store = Self::connect(url, authority_pem, MAX_PENDING_EVENTS, way)?;
-        let client = store.client("open").await?;
+        let mut client = store.client("open").await?;
         let engine = |error: tokio_postgres::Error| failed("open", &error);
         let there = client.query_one("SELECT to_regclass('head') IS NOT NULL", &[]);
         let version = match there.await.map_err(engine)?.get(0) {
@@ -25,7 +25,12 @@ impl PostgresStore {
             false => client.query_one("SELECT 0::bigint", &[]).await,
         };
         match version.map_err(engine)?.get(0) {
-            SCHEMA_VERSION => Ok(store),
+            SCHEMA_VERSION => {
+                let new = rules::new(&mut client).await.map_err(engine)?;
+                store.indexing.lacks(new);
+                drop(client);
+                Ok(store)
+            }
             _ => Err(StoreError::new(
                 Kind::Refused,
                 "open: the tables are of another version",

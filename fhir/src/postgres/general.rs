@@ -16,7 +16,6 @@ use crate::subscription::Noting;
 use bytes::BytesMut;
 use deadpool_postgres::Object;
 use futures_util::future::{try_join, try_join4};
-pub use index::index_all;
 use std::collections::HashMap;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Row};

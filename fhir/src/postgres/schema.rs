@@ -1,9 +1,9 @@
 //! The tables in PostgreSQL, and what leads from each version of them to the next. The tables of what a resource is found by
 //! are elsewhere ([`crate::query::sql::TABLES`]).
-use super::events;
+use super::{events, rules};
 
 /// The schema that this binary writes. It only goes forward.
-pub const SCHEMA_VERSION: i64 = 9;
+pub const SCHEMA_VERSION: i64 = 10;
 
 /// Version 1.
 pub(super) const SCHEMA: &str = r#"
@@ -29,7 +29,7 @@ CREATE TABLE parcel(id BYTEA PRIMARY KEY, conflicts TEXT NOT NULL);
 /// version 5 what that is found by ([`crate::query::sql::TABLES`]); version 6 subscriptions; version 7 another order of
 /// the index of codes ([`crate::query::sql::CODES_BY_ID`]); version 8 lists the Observations of clients by their times, and past
 /// versions but those of the server's own AuditEvents in their order; version 9 keeps what was created by POST, and
-/// lists the Observations that have changed in the order of commits.
+/// lists the Observations that have changed in the order of commits; version 10 keeps what the index was made by.
 pub(super) const STEPS: [&str; SCHEMA_VERSION as usize - 1] = [
     "
 CREATE TABLE facility(place TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE);
@@ -67,4 +67,5 @@ CREATE INDEX resource_withdrawn ON resource(seq) WHERE type = 'Observation' AND 
 ALTER TABLE history ADD COLUMN posted BIGINT;
 UPDATE head SET version = 9;
 ",
+    rules::STEP,
 ];

@@ -7,7 +7,7 @@ use crate::admit::Inadmissible;
 use crate::query::{Problem, ProblemKind};
 use crate::r4::Issue;
 use crate::search::{FOLLOW, SearchError, invalid};
-use crate::store::{Kind, StoreError, Unfit, Unmet};
+use crate::store::{Kind, StoreError, Unfit, Unindexed, Unmet};
 use crate::subscription::Fault;
 use axum::{
     http::{StatusCode, header},
@@ -387,6 +387,11 @@ impl Failure {
 /// What the engine said goes to the log; the client learns what it can do.
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        let source = error.source.as_ref();
+        if let Some(unindexed) = source.and_then(|source| source.downcast_ref::<Unindexed>()) {
+            let says = unindexed.to_string();
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "transient", says);
+        }
         tracing::error!(op = error.op, kind = ?error.kind, source = ?error.source, "fhir store failed");
         match error.kind {
             Kind::Full | Kind::Unavailable => Self::new(
@@ -483,4 +488,26 @@ pub fn outcome(severity: &str, code: &str, diagnostics: &str) -> Value {
         "resourceType": "OperationOutcome",
         "issue": [{"severity": severity, "code": code, "diagnostics": diagnostics}],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_indexed_is_named_with_how_far_it_is() {
+        let unindexed = Unindexed {
+            kind: "Basic",
+            param: "code",
+            percent: 40,
+        };
+        let failure = Failure::from(StoreError::from(unindexed));
+        let issue = failure.body()["issue"][0].clone();
+        assert_eq!(issue["code"], "transient");
+        let says = "code of Basic is being indexed: 40 % done; try again later";
+        assert_eq!(issue["diagnostics"], says);
+        let response = failure.into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+    }
 }

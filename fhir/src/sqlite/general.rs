@@ -5,7 +5,7 @@ use crate::query::sql::{Bind, Dialect, Sql, TABLES, row as index_row};
 use crate::sql;
 use crate::store::{
     Current, Draft, Extent, ExtentPage, Find, FindPage, Guard, HistoryPage, HistoryQuery, Plan,
-    Planned, Transacted, Transaction, Unmet, added, fill, plan, rows_of,
+    Planned, Transacted, Transaction, Unmet, added, fill, plan,
 };
 use crate::subscription::Noting;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -21,9 +21,6 @@ const WRITE: &str = "INSERT INTO resource(seq, type, id, version, updated, body,
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const REMEMBER: &str = "INSERT INTO history(seq, type, id, version, updated, body, author, posted) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-
-/// Resources whose rows are made at once where a store gets its index.
-const CHUNK: i64 = 1_000;
 
 impl ToSql for Bind {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -216,28 +213,6 @@ pub fn index(
         statement.execute(params_from_iter(values))?;
     }
     Ok(())
-}
-
-/// Makes the rows of what was stored before there was an index.
-pub fn index_all(connection: &Connection) -> rusqlite::Result<()> {
-    let mut select = connection.prepare(
-        "SELECT seq, type, id, body, source FROM resource \
-         WHERE (author IS NOT NULL OR type IN ('Patient', 'Device')) AND seq > ?1 ORDER BY seq LIMIT ?2",
-    )?;
-    let mut last: i64 = 0;
-    loop {
-        let mut rows = select.query([last, CHUNK])?;
-        let before = last;
-        while let Some(row) = rows.next()? {
-            last = row.get(0)?;
-            let (kind, id): (String, String) = (row.get(1)?, row.get(2)?);
-            let (body, source): (String, Option<String>) = (row.get(3)?, row.get(4)?);
-            index(connection, &kind, &id, &rows_of(&body, source.as_deref()))?;
-        }
-        if last == before {
-            return Ok(());
-        }
-    }
 }
 
 /// One page of a search.

@@ -3,8 +3,10 @@ use super::{
     audit, events, general,
     owners::{Foreign, of_clients, refers_to_foreign},
     projection::{self, Projection},
+    rules,
 };
 use crate::audit::{OwnEvents, PLACE};
+use crate::store::rules::Chunk;
 use crate::store::{
     self, Applied, Decision, Delivery, Known, MAX_APPLY, NewResource, ResourceType, Source,
     StoreError, Transacted, conflicts_of, conflicts_text, decide, row_of_source, rows_of,
@@ -53,6 +55,8 @@ pub enum Job {
         progress: String,
         reply: Reply<()>,
     },
+    /// Of `reindex`.
+    Reindex { chunk: Chunk, reply: Reply<()> },
     /// Of `forget_events`: key and number.
     Forget { place: (i64, u64), reply: Reply<()> },
 }
@@ -67,6 +71,7 @@ impl Job {
             Self::Transact { transaction, .. } => transaction.changes.len(),
             Self::Project { projection, .. } => projection.steps.len(),
             Self::KeepAudit { audit, .. } => audit.events.len(),
+            Self::Reindex { chunk, .. } => chunk.resources.len(),
             Self::KeepMarks { .. } | Self::KeepProgress { .. } | Self::Forget { .. } => 1,
         }
     }
@@ -80,6 +85,7 @@ impl Job {
                 | Self::KeepAudit { reply, .. }
                 | Self::KeepProgress { reply, .. }
                 | Self::Forget { reply, .. }
+                | Self::Reindex { reply, .. }
                 | Self::Project { reply, .. },
                 Done::Kept,
             ) => drop(reply.send(Ok(()))),
@@ -96,6 +102,9 @@ impl Job {
             }
             Self::Project { reply, .. } => {
                 drop(reply.send(Err(StoreError::coded("project", error))))
+            }
+            Self::Reindex { reply, .. } => {
+                drop(reply.send(Err(StoreError::coded("reindex", error))));
             }
             Self::KeepMarks { reply, .. } => {
                 drop(reply.send(Err(StoreError::coded("keep marks", error))))
@@ -227,20 +236,11 @@ fn commit(
                 keep_marks(&transaction, PLACE, &audit.place)?;
                 Done::Kept
             }
-            Job::KeepMarks { reader, marks, .. } => {
-                keep_marks(&transaction, reader, marks)?;
-                Done::Kept
-            }
-            Job::KeepProgress {
-                place: (key, delivered),
-                progress,
-                ..
-            } => {
-                events::keep(&transaction, (*key, *delivered, progress))?;
-                Done::Kept
-            }
-            Job::Forget { place, .. } => {
-                events::forget(&transaction, *place)?;
+            Job::KeepMarks { .. }
+            | Job::KeepProgress { .. }
+            | Job::Forget { .. }
+            | Job::Reindex { .. } => {
+                beside(&transaction, job)?;
                 Done::Kept
             }
         });
@@ -256,6 +256,28 @@ fn commit(
     head.save(&transaction)?;
     transaction.commit()?;
     Ok((results, noted))
+}
+
+/// What writes no resource.
+fn beside(transaction: &Connection, job: &Job) -> rusqlite::Result<()> {
+    match job {
+        Job::KeepMarks { reader, marks, .. } => {
+            keep_marks(transaction, reader, marks)?;
+        }
+        Job::KeepProgress {
+            place: (key, delivered),
+            progress,
+            ..
+        } => {
+            events::keep(transaction, (*key, *delivered, progress))?;
+        }
+        Job::Forget { place, .. } => {
+            events::forget(transaction, *place)?;
+        }
+        Job::Reindex { chunk, .. } => rules::go_on(transaction, chunk)?,
+        Job::Apply { .. } | Job::Transact { .. } | Job::Project { .. } | Job::KeepAudit { .. } => {}
+    }
+    Ok(())
 }
 
 fn keep_marks(transaction: &Connection, reader: &str, marks: &str) -> rusqlite::Result<usize> {

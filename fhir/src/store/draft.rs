@@ -178,9 +178,14 @@ impl Draft {
 /// by the facility, which the text does not name. None of it refers by an absolute URL: a region takes relative references
 /// alone ([`crate::admit`]).
 pub(crate) fn rows_of(text: &str, source: Option<&str>) -> Vec<IndexRow> {
-    let mut rows = Json::parse(text).map_or_else(|_| Vec::new(), |tree| indexed(&tree, ""));
+    let mut rows = rows_anew(text, "");
     rows.extend(source.map(row_of_source));
     rows
+}
+
+/// What a stored resource is found by, but for its facility. `base` is the URL of this server, as in [`Draft::parse`].
+pub(super) fn rows_anew(text: &str, base: &str) -> Vec<IndexRow> {
+    Json::parse(text).map_or_else(|_| Vec::new(), |tree| indexed(&tree, base))
 }
 
 /// What a stored resource is found by, but for an instant that stands for none.

@@ -1,13 +1,9 @@
 //! The rows by which resources are found, in PostgreSQL: many at once, as arrays.
 use crate::query::IndexRow;
 use crate::query::sql::{Array, Bind, TABLES, row};
-use crate::store::rows_of;
 use futures_util::future::try_join_all;
 use std::collections::HashMap;
 use tokio_postgres::{Error, types::ToSql};
-
-/// Resources whose rows are made at once where a store gets its index.
-const CHUNK: i64 = 1_000;
 
 type Values = Vec<Vec<Bind>>;
 
@@ -83,29 +79,6 @@ fn column(of: Array, values: &Values, at: usize) -> Column {
                 _ => None,
             });
             Box::new(numbers.collect::<Vec<Option<f64>>>())
-        }
-    }
-}
-
-/// Makes the rows of what was stored before there was an index.
-pub async fn index_all(transaction: &deadpool_postgres::Transaction<'_>) -> Result<(), Error> {
-    let select = "SELECT seq, type, id, body, source FROM resource \
-         WHERE (author IS NOT NULL OR type IN ('Patient', 'Device')) AND seq > $1 ORDER BY seq LIMIT $2";
-    let mut last = 0_i64;
-    loop {
-        let chunk = transaction.query(select, &[&last, &CHUNK]).await?;
-        let rows: Vec<(&str, &str, Vec<IndexRow>)> = chunk
-            .iter()
-            .map(|row| (row.get(1), row.get(2), rows_of(row.get(3), row.get(4))))
-            .collect();
-        let each = rows
-            .iter()
-            .map(|(kind, id, rows)| (*kind, *id, rows.as_slice()));
-        let each: Vec<Found<'_>> = each.collect();
-        add(transaction, &each).await?;
-        match chunk.last() {
-            Some(row) => last = row.get(0),
-            None => return Ok(()),
         }
     }
 }
