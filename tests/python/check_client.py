@@ -135,9 +135,9 @@ broken = medmesh.Mesh(told["global"]["api"], key=client["key"], ca=told["ca"])
 broken._http = httpx.Client(base_url="https://mesh.example/api/v1/fl", transport=httpx.MockTransport(answered))
 silence = [httpx.ConnectError("gone"), (429, {"detail": "later"}), (503, None), httpx.ReadTimeout("late"), (200, ["what"])]
 answers[:] = [*silence, (200, of_study), *silence, (200, ended)]
-assert [report.round for report in broken.study("s-1").watch(every=0.0)] == [1, 2] and not answers
+assert [report.round for report in broken.study("s-1").watch(every=0.01)] == [1, 2] and not answers
 answers[:] = [*silence, (200, of_study), *silence, (200, ended)]
-assert broken.study("s-1").wait(every=0.0).status == "done" and not answers
+assert broken.study("s-1").wait(every=0.01).status == "done" and not answers
 answers[:] = [httpx.ConnectError("gone")]
 error = refused(medmesh.Unreachable, lambda: broken.submit(given["text"]))
 assert error.status == 0 and "gone" in error.detail
@@ -146,7 +146,7 @@ answers[:] = [(422, {"detail": "no", "problems": problems, "title": "study refus
 error = refused(medmesh.StudyRefused, lambda: broken.submit(given["text"]))
 assert error.problems == {"sites": "has\ntwo: lines"} and error.problem["title"] == "study refused"
 answers[:] = [(403, {"detail": "no"})]
-refused(medmesh.NotAllowed, lambda: broken.study("s-1").wait(every=0.0))
+refused(medmesh.NotAllowed, lambda: broken.study("s-1").wait(every=0.01))
 answers[:] = [(404, {"detail": "none"})]
 refused(medmesh.NotFound, lambda: broken.link("s-2"))
 assert not answers
