@@ -308,7 +308,7 @@ async fn what_is_entered_late_moves_readings_in_the_copy_too_and_what_is_deleted
 
 #[tokio::test]
 async fn above_its_size_the_copy_lets_its_oldest_readings_go() {
-    let mut facility = again(TempDir::new().unwrap(), hand(), "", 300_000).await;
+    let mut facility = again(TempDir::new().unwrap(), hand(), "", 900_000).await;
     facility.measure(1..2_600).await;
     facility.follow().await;
     facility.measure(2_600..2_601).await;

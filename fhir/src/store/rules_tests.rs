@@ -1,3 +1,4 @@
+//! What the rules of the index were when a store kept them first.
 use super::*;
 
 /// Once the parameters are others this no longer holds: a store of before version 10 is answered when all is made anew.
