@@ -16,31 +16,19 @@ pub(crate) fn page(dialect: Dialect, find: &Find) -> Sql {
     for (at, _) in find.keys().enumerate() {
         sql.push(&format!(", o.k{at}"));
     }
-    sql.push(&format!(" FROM (SELECT {}", columns("r")));
+    let leads = leading(dialect, find);
+    let inner = match &leads {
+        // In the order in which they are found.
+        Some(_) => columns("r").replace("r.id", "d.id"),
+        None => columns("r"),
+    };
+    sql.push(&format!(" FROM (SELECT {inner}"));
     for (at, sort) in find.keys().enumerate() {
         sql.push(", ");
         key(&mut sql, sort, find.marks.as_deref());
         sql.push(&format!(" AS k{at}"));
     }
-    sql.push(" FROM resource r ");
-    match leading(dialect, find) {
-        Some((leads, rest)) => {
-            sql.push("JOIN (");
-            let kind = find.types.first().copied().unwrap_or_default();
-            let after = find.after.as_ref().map(|place| place.id.as_str());
-            // Where nothing else is to hold, as many of each as the page shows are enough.
-            let is_all = matches!(&rest, Filter::All(rest) if rest.is_empty());
-            let is_all = is_all && find.marks.is_none() && !find.sights.contains_key(kind);
-            let most = is_all.then(|| i64::from(find.count) + 1);
-            ids(&mut sql, kind, &leads, (after, find.ids_descend(), most));
-            sql.push(") d ON d.id = r.id WHERE ");
-            root(&mut sql, find, &rest);
-        }
-        None => {
-            sql.push("WHERE ");
-            root(&mut sql, find, &find.filter);
-        }
-    }
+    from(&mut sql, find, leads);
     sql.push(") o");
     if let Some(place) = &find.after {
         sql.push(" WHERE ");
@@ -81,14 +69,37 @@ pub(crate) fn count(dialect: Dialect, find: &Find) -> Sql {
 /// The ids that a guard finds: two of them when there are more.
 pub(crate) fn few(dialect: Dialect, guard: &Guard) -> Sql {
     let mut sql = Sql::new(dialect);
-    sql.push("SELECT r.id FROM resource r WHERE ");
     let find = Find {
         sights: guard.sights.clone(),
         ..Find::of(guard.kind, guard.filter.clone(), 2)
     };
-    root(&mut sql, &find, &guard.filter);
-    sql.push(" ORDER BY r.id LIMIT 2");
+    let leads = leading(dialect, &find);
+    let id = if leads.is_some() { "d.id" } else { "r.id" };
+    sql.push(&format!("SELECT {id}"));
+    from(&mut sql, &find, leads);
+    sql.push(&format!(" ORDER BY {id} LIMIT 2"));
     sql
+}
+
+/// Where resources `r` come from, and what they are to be: behind what leads each is looked up by itself, since PostgreSQL
+/// reads all of a type where it has no statistics of its tables and is free to join them.
+fn from(sql: &mut Sql, find: &Find, leads: Option<(Vec<Asked<'_>>, Filter)>) {
+    let Some((leads, rest)) = leads else {
+        sql.push(" FROM resource r WHERE ");
+        return root(sql, find, &find.filter);
+    };
+    sql.push(" FROM (");
+    let kind = find.types.first().copied().unwrap_or_default();
+    let after = find.after.as_ref().map(|place| place.id.as_str());
+    // Where nothing else is to hold, as many of each as the page shows are enough.
+    let is_all = matches!(&rest, Filter::All(rest) if rest.is_empty());
+    let is_all = is_all && find.marks.is_none() && !find.sights.contains_key(kind);
+    let most = is_all.then(|| i64::from(find.count) + 1);
+    ids(sql, kind, &leads, (after, find.ids_descend(), most));
+    sql.push(") d CROSS JOIN LATERAL (SELECT * FROM resource WHERE type = ");
+    sql.bind_text(kind);
+    sql.push(" AND id = d.id LIMIT 1) r WHERE ");
+    root(sql, find, &rest);
 }
 
 /// A parameter, and the values of which any is to be found.
